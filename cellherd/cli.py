@@ -1,0 +1,134 @@
+"""The command line. Each room brings its own commands; a room is opened only when one of them is called for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cellherd import __version__
+from cellherd.errors import CellherdError
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its words, the function that does it, and what the help says before the room is opened."""
+
+    words: str
+    target: str
+    about: str
+
+
+COMMANDS = (
+    Command("demo", "cellherd.demo:demo", "See it all: a simulated fleet, live, on this machine, in about a minute."),
+    Command("decode", "collectors.commands:decode", "Decode frames of a BMS from hex or text into JSON lines."),
+    Command("drivers", "collectors.commands:drivers", "List the devices that CellHerd reads, and over what."),
+    Command("read", "collectors.commands_read:read", "Read a battery now and show it: cells, amps, faults in words."),
+    Command("replay", "collectors.commands_read:replay", "Decode a recorded conversation with a BMS again."),
+    Command("edge run", "collectors.commands_edge:run", "Read this site's batteries and publish them, losing none."),
+    Command("edge emulate", "collectors.commands_emulate:emulate", "Emulated batteries for an edge to read."),
+    Command("ingest run", "pipeline.commands:ingest_run", "Take readings in and write them to every store."),
+    Command("nightly", "pipeline.commands_nightly:nightly", "Work out a day's tables and findings."),
+    Command("report", "pipeline.commands_report:report", "Write the report as one HTML file."),
+    Command("alerts test", "pipeline.commands_alerts:test", "Send a sample alert through every route."),
+    Command(
+        "deadletter list", "pipeline.commands:deadletter_list", "Show messages that could not be taken in, and why."
+    ),
+    Command("deadletter replay", "pipeline.commands:deadletter_replay", "Try dead letters again."),
+    Command("dashboards build", "dashboards.commands:build", "Write the Grafana dashboards as JSON."),
+    Command("flows serve", "pipeline.commands_flows:serve", "Run the nightly work under Prefect's schedule."),
+    Command("faults show", "cellherd.commands_faults:show", "Explain a fault, a code or what the display shows."),
+    Command("config check", "cellherd.commands:check", "Check edge.toml or fleet.toml; all errors at once."),
+    Command("config schema", "cellherd.commands:schema", "Print the JSON Schema of a config file, for editors."),
+    Command("doctor", "cellherd.commands:doctor", "Look for what would keep this machine from working."),
+)
+GROUPS = {
+    "edge": "The collector on a Raspberry Pi.",
+    "ingest": "The server's intake.",
+    "alerts": "What people are told.",
+    "deadletter": "Messages that could not be taken in.",
+    "dashboards": "Grafana dashboards.",
+    "faults": "What faults and codes mean, and what to do.",
+    "flows": "The nightly work under Prefect.",
+    "config": "Config files.",
+}
+EXTRAS = {"collectors": "edge", "pipeline": "server", "dashboards": "dashboards"}
+
+
+def main() -> None:
+    """Run the command line; errors that a person can mend are one line, without a traceback unless --debug."""
+    words = os.environ.get("_TYPER_COMPLETE_ARGS", "").split()[1:] or sys.argv[1:]
+    debug = "--debug" in words
+    try:
+        app_for([word for word in words if word != "--debug"])()
+    except CellherdError as error:
+        if debug:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"cellherd: {error}", style="red", markup=False, highlight=False)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        raise SystemExit(130) from None
+
+
+def app_for(words: list[str]) -> typer.Typer:
+    """All commands by name and help, and only the one that `words` call for with its code."""
+    app = typer.Typer(
+        name="cellherd",
+        help="Watch a fleet of batteries: every BMS, no reading lost, faults in plain words.",
+        epilog="Begin with: cellherd demo",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    groups = {name: typer.Typer(help=about, no_args_is_help=True) for name, about in GROUPS.items()}
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
+    for command in COMMANDS:
+        path = command.words.split()
+        called = words[: len(path)] == path
+        place = app if len(path) == 1 else groups[path[0]]
+        place.command(path[-1], short_help=command.about)(_open(command) if called else _closed(command))
+    return app
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"cellherd {__version__}")
+        raise typer.Exit
+
+
+def _closed(command: Command) -> Callable[[], None]:
+    def closed() -> None:
+        raise AssertionError(f"{command.words} was called but not opened")
+
+    closed.__doc__ = command.about
+    return closed
+
+
+def _open(command: Command) -> Callable[..., Any]:
+    module, _, function = command.target.partition(":")
+    room = module.partition(".")[0]
+    try:
+        opened: Callable[..., Any] = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if room not in EXTRAS or (error.name or "").partition(".")[0] in (room, "cellherd"):
+            raise
+        raise CellherdError(
+            f"`cellherd {command.words}` needs {error.name}; install it with: pip install 'cellherd[{EXTRAS[room]}]'"
+        ) from None
+    return opened
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""The shape of `edge.toml` and `fleet.toml`: every table, key, unit and default, checked as it is read."""
+
+from __future__ import annotations
+
+from datetime import date
+from difflib import get_close_matches
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from cellherd.reading import Kind
+from cellherd.topics import BANK, EDGE, is_id
+
+
+def _an_id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError("an id has 1 to 63 of a-z 0-9 _ - and begins with a letter or digit")
+    if text == EDGE:
+        raise ValueError(f"{EDGE!r} is reserved")
+    return text
+
+
+def _a_zone(text: str) -> str:
+    if text not in available_timezones():
+        near = get_close_matches(text, available_timezones(), 1)
+        raise ValueError("no such time zone" + (f", did you mean {near[0]!r}?" if near else ""))
+    return text
+
+
+Id = Annotated[str, AfterValidator(_an_id)]
+Zone = Annotated[str, AfterValidator(_a_zone)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mqtt(_Strict):
+    """The broker as an edge sees it. `mqtts://` speaks TLS; plain `mqtt://` is refused off the loopback."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    client_id: str | None = None
+
+    @model_validator(mode="after")
+    def _no_open_passwords(self) -> Mqtt:
+        scheme, _, rest = self.url.partition("://")
+        host = rest.rpartition(":")[0] or rest
+        if scheme not in ("mqtt", "mqtts") or not rest:
+            raise ValueError("url must look like mqtts://host:8883")
+        if scheme == "mqtt" and host not in ("127.0.0.1", "localhost", "[::1]"):
+            raise ValueError("mqtt:// would send the password in the open; use mqtts://")
+        return self
+
+
+class Outbox(_Strict):
+    """Store-and-forward on the edge: its hard size and how often it commits."""
+
+    cap_mb: int = Field(default=1024, ge=8)
+    commit_s: float = Field(default=5.0, gt=0, le=60)
+
+
+class Device(_Strict):
+    """One BMS, or one bus of several. `modules` names the modules by bus address, or in order from the lowest."""
+
+    stack: Id
+    driver: str
+    link: str
+    address: int | None = None
+    modules: list[Id] | dict[str, Id] = Field(default_factory=lambda: ["m1"])
+    period_s: float = Field(default=5.0, ge=0.2, le=3600)
+    ask: bool = False
+    ack: bool = False
+
+
+class EdgeConfig(_Strict):
+    """edge.toml: one collector machine at one site."""
+
+    edge: Id
+    mqtt: Mqtt = Mqtt()
+    outbox: Outbox = Outbox()
+    device: list[Device] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _no_module_twice(self) -> EdgeConfig:
+        seen: set[tuple[str, str]] = set()
+        for device in self.device:
+            names = device.modules if isinstance(device.modules, list) else list(device.modules.values())
+            for name in names:
+                if (device.stack, name) in seen:
+                    raise ValueError(f"module {name!r} of stack {device.stack!r} stands twice")
+                seen.add((device.stack, name))
+        return self
+
+
+class Broker(_Strict):
+    """The server's broker: our own child process (`embedded`), or another one at `url`."""
+
+    embedded: bool = True
+    url: str = "mqtt://127.0.0.1:1883"
+    listen: str = "127.0.0.1:1883"
+    command: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    ca_file: str | None = None
+    username: str = "ingest"
+    password_file: str | None = None
+
+
+class ArchiveStore(_Strict):
+    """Where the archive lies: a folder (default: in the state folder) or s3://bucket/prefix."""
+
+    uri: str | None = None
+
+
+class Influx(_Strict):
+    """InfluxDB 2, or anything with /api/v2/write."""
+
+    url: str
+    org: str = "cellherd"
+    bucket: str = "cellherd"
+    derived_bucket: str = "cellherd_derived"
+    token_file: str | None = None
+
+
+class Telegram(_Strict):
+    """A Telegram bot. `base_url` may be a local Bot API server."""
+
+    base_url: str = "https://api.telegram.org"
+    token_file: str
+
+
+class Mail(_Strict):
+    """An SMTP account."""
+
+    host: str
+    port: int = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: str | None = None
+    password_file: str | None = None
+    sender: str
+
+
+class Installer(_Strict):
+    """Who looks after sites."""
+
+    id: Id
+    name: str = ""
+
+
+class Site(_Strict):
+    """A place with batteries; `edge` is the collector machine there."""
+
+    id: Id
+    installer: Id
+    tz: Zone = "UTC"
+    edge: Id
+    name: str = ""
+
+
+class Module(_Strict):
+    """What is known of a module beyond what it says itself."""
+
+    site: Id
+    stack: Id
+    id: Id
+    kind: Kind = "module"
+    model: str = ""
+    chemistry: Literal["lfp", "nmc", "lto"] = "lfp"
+    cells: int | None = Field(default=None, ge=1, le=48)
+    nominal_mah: int | None = Field(default=None, gt=0)
+    installed: date | None = None
+    warranty: str = ""
+
+
+class Route(_Strict):
+    """Who is told: for an installer's sites, or one site, from which priority (1 act now .. 3 digest)."""
+
+    installer: Id | None = None
+    site: Id | None = None
+    priority: int = Field(default=2, ge=1, le=3)
+    telegram: list[str] = Field(default_factory=list)
+    mail: list[str] = Field(default_factory=list)
+
+
+class FleetConfig(_Strict):
+    """fleet.toml: the server's registry and its services."""
+
+    broker: Broker = Broker()
+    archive: ArchiveStore = ArchiveStore()
+    influx: Influx | None = None
+    telegram: Telegram | None = None
+    mail: Mail | None = None
+    installer: list[Installer] = Field(default_factory=list)
+    site: list[Site] = Field(default_factory=list)
+    module: list[Module] = Field(default_factory=list)
+    route: list[Route] = Field(default_factory=list)
+    dashboard_url: str = ""
+    simulated: bool = False
+
+    @model_validator(mode="after")
+    def _everything_named_exists(self) -> FleetConfig:
+        installers, sites = {i.id for i in self.installer}, {s.id for s in self.site}
+        unknown = [f"installer {s.installer!r} of site {s.id!r}" for s in self.site if s.installer not in installers]
+        unknown += [f"site {m.site!r} of module {m.id!r}" for m in self.module if m.site not in sites]
+        unknown += [f"site {r.site!r} of a route" for r in self.route if r.site and r.site not in sites]
+        unknown += [f"module id {BANK!r} for a kind that is no bank" for m in self.module if m.id == BANK != m.kind]
+        edges = [s.edge for s in self.site]
+        unknown += [
+            f"edge {e!r}, twice: an edge has one site," for e in sorted({e for e in edges if edges.count(e) > 1})
+        ]
+        if unknown:
+            raise ValueError("; ".join(f"{thing} is not in this file" for thing in unknown))
+        return self
