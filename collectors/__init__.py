@@ -1,0 +1,1 @@
+"""The edge: reads batteries on a Raspberry Pi and hands every reading to MQTT, losing none."""

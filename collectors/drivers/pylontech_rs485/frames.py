@@ -1,0 +1,81 @@
+"""Pylontech RS485 frames: ASCII hex between `~` and CR, with a length that checks itself and a checksum."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cellherd.errors import BadFrame
+from collectors.kernel import Send, Unsupported
+
+VERSION, BATTERY = 0x20, 0x46
+PAIR = rb"[0-9A-Fa-f]{2}"
+FRAME = re.compile(rb"~(%b)(%b)46(%b)(%b%b)((?:%b)*)(%b%b)" % ((PAIR,) * 8))
+RETURNS = {
+    0x01: "wrong version",
+    0x02: "it saw a wrong checksum",
+    0x03: "it saw a wrong length checksum",
+    0x04: "it does not know this command",
+    0x05: "wrong format",
+    0x06: "wrong data",
+    0x90: "wrong address",
+    0x91: "modules do not reach one another",
+}
+UNKNOWN_COMMAND = 0x04
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A sound frame. `code` is the command of a request, the return code of an answer."""
+
+    version: int
+    address: int
+    code: int
+    info: bytes
+
+
+def checksum(body: bytes) -> int:
+    """Two's complement of the sum of the characters, 16 bits; both examples in the maker's document have it wrong."""
+    return -sum(body) & 0xFFFF
+
+
+def length(info: bytes) -> int:
+    """LENGTH of a payload: the count of its characters, and above it the complement of that count's nibbles."""
+    count = 2 * len(info)
+    return (-(count >> 8 & 15) - (count >> 4 & 15) - (count & 15) & 15) << 12 | count
+
+
+def write(address: int, code: int, info: bytes = b"", version: int = VERSION) -> bytes:
+    """A request, or an answer as a battery would write it."""
+    body = f"{version:02X}{address:02X}{BATTERY:02X}{code:02X}{length(info):04X}{info.hex().upper()}".encode()
+    return b"~" + body + f"{checksum(body):04X}\r".encode()
+
+
+def ask(address: int, command: int, info: bytes = b"") -> Send:
+    """A request to one module, or to a group by its first address and `info` FF."""
+    return Send(write(address, command, info))
+
+
+def split(text: bytes) -> Frame:
+    """The last frame in the text, with or without its CR. Raises BadFrame."""
+    text = text[max(text.rfind(b"~"), 0) :].rstrip()
+    shape = FRAME.fullmatch(text)
+    if shape is None:
+        raise BadFrame("not a Pylontech frame: ~, pairs of hex digits, and CR", text)
+    version, address, code, stated, _, check = (int(part or b"0", 16) for part in shape.groups())
+    info = bytes.fromhex(shape[5].decode())
+    if stated != length(info):
+        raise BadFrame(f"length should be {length(info):04X}, not {stated:04X}", text)
+    if check != checksum(text[1:-4]):
+        raise BadFrame(f"checksum should be {checksum(text[1:-4]):04X}, not {check:04X}", text)
+    return Frame(version, address, code, info)
+
+
+def split_answer(text: bytes) -> Frame:
+    """An answer that says OK. Raises BadFrame, Unsupported if the module does not know the command."""
+    frame = split(text)
+    if frame.code == UNKNOWN_COMMAND:
+        raise Unsupported(f"module {frame.address} answers 04, {RETURNS[4]}", text)
+    if frame.code:
+        raise BadFrame(f"module {frame.address} answers {frame.code:02X}, {RETURNS.get(frame.code, 'unknown')}", text)
+    return frame

@@ -1,0 +1,1 @@
+"""Batteries that are not there: a cell model, and for each driver the device that answers with real protocol bytes."""

@@ -1,0 +1,68 @@
+"""Emulated JK BMSs of the PB series, as their Modbus register tables."""
+
+from __future__ import annotations
+
+from cellherd import faults
+from cellherd.reading import Measured
+from collectors.drivers import jk_modbus as jk
+from collectors.emulators.device import Emulator, Truths, mask_of
+from collectors.fields import write
+from collectors.kernel import Registers, Request, Unsupported
+
+RUNTIME_BYTES, SETTINGS_BYTES, DEVICE_BYTES = 276, 292, 160
+AT_ITS_LIMIT = 4
+"""Alarm bit "fully charged": JK has no bit of its own for a cell overvoltage and sets this one."""
+WIRE_MOHM = 45
+
+
+def answer(request: Request, address: int, truths: Truths) -> bytes | None:
+    """The register bytes; silence for an address that nobody has, Unsupported outside the tables."""
+    if not isinstance(request, Registers) or address not in truths:
+        return None
+    truth = truths[address]
+    for base, make in ((jk.DEVICE, device), (jk.RUNTIME, runtime), (jk.SETTINGS, settings)):
+        at = request.start - base
+        if at >= 0:
+            image = make(truth)
+            if at + 2 * request.count <= len(image):
+                return image[at : at + 2 * request.count]
+            break
+    raise Unsupported(f"no registers {request.start:#06x}+{request.count}")
+
+
+def runtime(truth: Measured) -> bytes:
+    """Table 0x1200."""
+    data = bytearray(RUNTIME_BYTES)
+    write(jk.MEASURED, truth, data)
+    present = (1 << len(truth.cell_mv)) - 1
+    masks = {"cells_present": present, "alarm": alarm(truth), "sensors_present": 0xFF}
+    for field in jk.MASKS:
+        field.write(data, masks.get(field.name.removeprefix("raw."), 0))
+    for field in jk.WIRES[: len(truth.cell_mv)]:
+        field.write(data, WIRE_MOHM)
+    return bytes(data)
+
+
+def alarm(truth: Measured) -> int:
+    """The alarm word for the faults of the truth."""
+    overcharged = "cell_overvoltage_protection" in (truth.faults or ())
+    return mask_of(faults.brand("jk")["alarm"], truth.faults) | overcharged << AT_ITS_LIMIT
+
+
+def settings(truth: Measured) -> bytes:
+    """Table 0x1000."""
+    data = bytearray(SETTINGS_BYTES)
+    write(jk.LIMITS, truth, data)
+    return bytes(data)
+
+
+def device(truth: Measured) -> bytes:
+    """Table 0x1400."""
+    data = bytearray(DEVICE_BYTES)
+    for name, at, size in jk.TEXTS:
+        text = str(truth.info.get(name, "")).encode("ascii", "replace")[:size]
+        data[at : at + len(text)] = text
+    return bytes(data)
+
+
+EMULATOR = Emulator(answer=answer)

@@ -1,0 +1,174 @@
+"""What waits in the outbox: readings and records with their times and checksums, and how several become one message."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from cellherd.clock import Quality
+from cellherd.topics import EDGE
+
+PACK = 60
+"""Most readings in one message."""
+CLOCKS_APART_MS = 1_000
+"""A message has one offset between wall and boot clock; where they moved apart by more, a new message begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Whose it is and when it was. `event` is "" for a reading, else the event of a record (design A.2).
+
+    `ts` is ms UTC, `bt` ms since the boot named by `boot`, `clk` how far `ts` can be trusted.
+    """
+
+    stack: str
+    module: str
+    kind: str
+    driver: str
+    event: str
+    ts: int
+    bt: int
+    clk: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One reading (`body` is its row) or record (`body` as in A.2). Urgent ones are sent first and dropped last."""
+
+    about: About
+    body: Mapping[str, object]
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An entry that is on the disk: its outbox epoch and number, without the body."""
+
+    epoch: str
+    seq: int
+    urgent: bool
+    about: About
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes into one message: numbers of one epoch and one module, or of one record."""
+
+    epoch: str
+    seqs: tuple[int, ...]
+    about: About
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment on both clocks, ms, for records that the edge makes itself."""
+
+    ts: int
+    bt: int
+    clk: Quality
+    boot: str
+
+
+def checksum(epoch: int, numbered: Numbered, body: str) -> int:
+    """CRC-32 over everything that a row says: SQLite does not notice a flipped bit."""
+    parts = (epoch, numbered.seq, int(numbered.urgent), *asdict(numbered.about).values(), body)
+    return zlib.crc32("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass"))
+
+
+def compact(body: Mapping[str, object]) -> str:
+    """The JSON text of a body."""
+    return json.dumps(body, separators=(",", ":"))
+
+
+def batches(rows: Iterable[Numbered]) -> list[Batch]:
+    """Group rows into messages: one epoch, module, driver, kind, boot, clock quality and clock offset; at most PACK.
+
+    Messages stand in the order of their first rows, and their rows in the order given.
+    """
+    done: list[list[Numbered]] = []
+    growing: dict[object, list[Numbered]] = {}
+    for row in rows:
+        key = (row.epoch, replace(row.about, ts=0, bt=0))
+        group = growing.get(key)
+        if row.about.event or group is None or len(group) >= PACK or _apart(group[0].about, row.about):
+            group = growing[key] = []
+            done.append(group)
+        group.append(row)
+    return [Batch(group[0].epoch, tuple(row.seq for row in group), group[0].about) for group in done]
+
+
+def _apart(first: About, other: About) -> bool:
+    return abs((other.ts - other.bt) - (first.ts - first.bt)) > CLOCKS_APART_MS
+
+
+@dataclass(slots=True)
+class _Hole:
+    last: About
+    reason: str
+    from_ts: int
+    to_ts: int
+    from_seq: int
+    to_seq: int
+    slots: int
+
+
+def gaps(lost: Iterable[tuple[Numbered, Mapping[str, object]]], reason: str, now: Instant) -> Iterator[Entry]:
+    """One gap record a module and epoch for rows that will not reach the server; of gaps among them also the bodies.
+
+    A lost gap lives on with its own reason and slots. from_seq..to_seq bounds the module's lost numbers of `of_epoch`.
+    """
+    holes: dict[tuple[str, str, str, str, str], _Hole] = {}
+    for row, body in lost:
+        about = row.about
+        found = _hole_of(row, body if about.event == "gap" else {}, reason)
+        key = (row.epoch, about.stack, about.module, about.kind, found.reason)
+        known = holes.setdefault(key, found)
+        if known is not found:
+            _widen(known, found)
+    for key, hole in holes.items():
+        yield gap(hole.last, now, hole.reason, _told(hole) | ({"of_epoch": key[0]} if key[0] else {}))
+
+
+def _hole_of(row: Numbered, body: Mapping[str, object], reason: str) -> _Hole:
+    about = row.about
+    slots = body.get("slots", 0) if about.event else 1
+    start, end = body.get("from_ts"), body.get("to_ts")
+    return _Hole(
+        last=about,
+        reason=str(body.get("reason", reason)),
+        from_ts=start if isinstance(start, int) else about.ts,
+        to_ts=end if isinstance(end, int) else about.ts,
+        from_seq=row.seq,
+        to_seq=row.seq,
+        slots=slots if isinstance(slots, int) else 0,
+    )
+
+
+def _widen(hole: _Hole, other: _Hole) -> None:
+    hole.from_ts, hole.to_ts = min(hole.from_ts, other.from_ts), max(hole.to_ts, other.to_ts)
+    hole.from_seq, hole.to_seq = min(hole.from_seq, other.from_seq), max(hole.to_seq, other.to_seq)
+    hole.slots += other.slots
+
+
+def _told(hole: _Hole) -> dict[str, object]:
+    times = {"from_ts": hole.from_ts, "to_ts": hole.to_ts}
+    return times | {"from_seq": hole.from_seq or None, "to_seq": hole.to_seq or None, "slots": hole.slots}
+
+
+def never_kept(lost: Iterable[Entry], now: Instant) -> Iterator[Entry]:
+    """Gap records for entries that had to be given up before they got a number."""
+    return gaps(((Numbered("", 0, entry.urgent, entry.about), entry.body) for entry in lost), "spool_cap", now)
+
+
+def gap(about: About, now: Instant, reason: str, body: Mapping[str, object]) -> Entry:
+    """A gap record for the module that `about` names."""
+    here = replace(about, event="gap", ts=now.ts, bt=now.bt, clk=now.clk, boot=now.boot)
+    return Entry(here, {"reason": reason, **body}, urgent=True)
+
+
+def about_edge(now: Instant, event: str) -> About:
+    """For records that concern the collector itself."""
+    return About(EDGE, EDGE, "station", "", event, now.ts, now.bt, now.clk, now.boot)

@@ -1,0 +1,148 @@
+"""What a driver is: a value that knows a protocol and has never heard of a port.
+
+An asked device has `poll(address)`, a generator that yields requests, is sent the answers and returns what was
+measured; whoever runs it owns the waiting. A device that talks unasked has `feed(state, chunk)`. Both have
+`decode(frame, request)`, which serves tests, captures and the command line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from cellherd.errors import BadFrame, Refused
+from cellherd.reading import Measured
+
+
+class Unsupported(BadFrame):
+    """The device understood the request and says that it cannot answer it; a poll may do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Bytes for a serial line or a socket; the driver's `extract` says which bytes are the answer."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """A Modbus read of `count` registers; the answer is their bytes as they came, big-endian."""
+
+    function: Literal[1, 3, 4]
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CanFrame:
+    """A CAN frame, heard or asked with."""
+
+    id: int
+    data: bytes
+    extended: bool = False
+
+    def __str__(self) -> str:
+        """The way candump writes it: ID#DATA."""
+        return f"{self.id:0{8 if self.extended else 3}X}#{self.data.hex().upper()}"
+
+
+Request: TypeAlias = Send | Registers | CanFrame
+Answer: TypeAlias = bytes
+Chunk: TypeAlias = bytes | CanFrame
+State: TypeAlias = Any
+Conversation: TypeAlias = Generator[Request, Answer, tuple[Measured, ...]]
+Poll: TypeAlias = Callable[[int], Conversation]
+Feed: TypeAlias = Callable[[State, Chunk], tuple[State, tuple[Measured, ...]]]
+Decode: TypeAlias = Callable[[Chunk, bytes | None], tuple[Measured, ...]]
+Extract: TypeAlias = Callable[[bytes, bytes], bytes | None]
+"""extract(request, buffer): the answer to that request if it stands whole in the buffer, None if more must come.
+
+It skips echoes, noise and late answers to other requests, and raises BadFrame for an answer that is broken.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Modbus registers `start` to `end` (exclusive) that may be read with `function`."""
+
+    function: int
+    start: int
+    end: int
+
+
+Permit: TypeAlias = re.Pattern[bytes] | Readable | Registers | CanFrame
+"""One line of a read allow-list: a pattern for whole requests, a range of registers, exact registers or CAN frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """One brand on one interface.
+
+    `poll` runs each period, and with `whole_bus` it tells of every module behind the port; `identify` at the start and
+    once a day (serial, model, limits); `seldom` every half minute (counters, logs). `allow` lists everything that may
+    ever be sent; a listener's is empty. `line` is what an installer must know of the wiring; `baud`, `gap_s`,
+    `timeout_s` and `silence_s` are the protocol's pace.
+    """
+
+    name: str
+    brand: str
+    title: str
+    line: str
+    links: tuple[Literal["serial", "tcp", "modbus", "can"], ...]
+    decode: Decode
+    allow: tuple[Permit, ...] = ()
+    poll: Poll | None = None
+    identify: Poll | None = None
+    seldom: Poll | None = None
+    extract: Extract | None = None
+    feed: Feed | None = None
+    fresh: Callable[[], State] = lambda: None
+    default_address: int = 0
+    whole_bus: bool = False
+    baud: int = 9600
+    gap_s: float = 0.05
+    timeout_s: float = 0.5
+    silence_s: float = 10.0
+    ascii: bool = False
+
+
+def permits(driver: Driver, request: Request) -> bool:
+    """Whether the driver's read allow-list holds this request."""
+    return any(_covers(permit, request) for permit in driver.allow)
+
+
+def refuse_unless_permitted(driver: Driver, request: Request) -> None:
+    """The guard that every link calls before a byte leaves. Raises Refused."""
+    if not permits(driver, request):
+        raise Refused(f"{driver.name}: {request} is not on the read allow-list, nothing was sent")
+
+
+def _covers(permit: Permit, request: Request) -> bool:
+    match permit, request:
+        case re.Pattern(), Send(data):
+            return permit.fullmatch(data) is not None
+        case Readable(function, start, end), Registers():
+            inside = start <= request.start and request.start + request.count <= end
+            return request.function == function and request.count > 0 and inside
+        case (Registers(), Registers()) | (CanFrame(), CanFrame()):
+            return permit == request
+    return False
+
+
+def converse(conversation: Conversation, ask: Callable[[Request], Answer]) -> tuple[Measured, ...]:
+    """Run a poll to its end. What `ask` raises is raised inside the driver, which may do without an optional answer."""
+    try:
+        request = next(conversation)
+        while True:
+            try:
+                answer = ask(request)
+            except Exception as error:  # noqa: BLE001 - handed to the driver, and on to the caller if it has no answer
+                request = conversation.throw(error)
+            else:
+                request = conversation.send(answer)
+    except StopIteration as end:
+        measured: tuple[Measured, ...] = end.value
+        return measured

@@ -1,0 +1,101 @@
+"""Asking over a line that carries bytes: one request at a time, and the driver says which bytes are the answer."""
+
+from __future__ import annotations
+
+import time
+from threading import Event
+from typing import Protocol
+
+from cellherd.errors import BadFrame, LinkError, Silent
+from collectors.kernel import Answer, Driver, Request, Send, refuse_unless_permitted
+from collectors.links import Place
+from collectors.links.wires import SerialWire, TcpWire, Wire
+
+MOST = 16 * 1024
+"""Bytes after which an answer is babble; the longest real one has about 4,200."""
+
+
+class Framing(Protocol):
+    """How requests become bytes on the line, and where an answer stands in what comes back."""
+
+    def dress(self, request: Request, address: int) -> bytes:
+        """The bytes to send."""
+
+    def find(self, request: Request, sent: bytes, buffer: bytes) -> Answer | None:
+        """The answer if it stands whole in the buffer. Raises BadFrame for a broken one."""
+
+
+class Plain:
+    """The driver's own frames."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def dress(self, request: Request, address: int) -> bytes:
+        """See Framing."""
+        if not isinstance(request, Send):
+            raise LinkError(f"{self._driver.name}: {request} cannot travel over a line of bytes")
+        return request.data
+
+    def find(self, request: Request, sent: bytes, buffer: bytes) -> Answer | None:
+        """See Framing."""
+        return self._driver.extract(sent, buffer) if self._driver.extract else buffer or None
+
+
+class ByteLink:
+    """A Link over bytes; see collectors.links.Link."""
+
+    def __init__(self, wire: Wire, driver: Driver, framing: Framing, halt: Event) -> None:
+        self._wire, self._driver, self._framing, self._halt = wire, driver, framing, halt
+        self._quiet_until = 0.0
+
+    def ask(self, request: Request, *, address: int) -> Answer:
+        """See Link."""
+        refuse_unless_permitted(self._driver, request)
+        self._halt.wait(max(0.0, self._quiet_until - time.monotonic()))
+        sent = self._framing.dress(request, address)
+        self._wire.drop()
+        self._wire.write(sent)
+        try:
+            return self._await(request, sent, address)
+        finally:
+            self._quiet_until = time.monotonic() + self._driver.gap_s
+
+    def _await(self, request: Request, sent: bytes, address: int) -> Answer:
+        buffer = b""
+        until = time.monotonic() + self._driver.timeout_s
+        while time.monotonic() < until and len(buffer) < MOST:
+            if self._halt.is_set():
+                raise LinkError(f"{self._wire.name}: stopping")
+            chunk = self._wire.read()
+            buffer += chunk
+            if chunk and (answer := self._framing.find(request, sent, buffer)) is not None:
+                return answer
+        if buffer in (b"", sent):  # an adapter that echoes is no device that answers
+            whom = f"{self._driver.name} at address {address}"
+            raise Silent(f"{self._wire.name}: {whom} gave no answer to {sent.hex()} in {self._driver.timeout_s:g} s")
+        raise BadFrame(f"{self._wire.name}: no sound answer to {sent.hex()} among {len(buffer)} bytes", buffer[:512])
+
+    def hear(self, timeout: float) -> bytes | None:
+        """See Link."""
+        until = time.monotonic() + timeout
+        while not self._halt.is_set():
+            if chunk := self._wire.read():
+                return chunk
+            if time.monotonic() >= until:
+                break
+        return None
+
+    def close(self) -> None:
+        """See Link."""
+        self._wire.close()
+
+
+def open_serial(place: Place, driver: Driver, halt: Event) -> ByteLink:
+    """A serial port at the baud rate of the link, else of the driver. Raises LinkError."""
+    return ByteLink(SerialWire(place.target, place.options.get("baud", driver.baud)), driver, Plain(driver), halt)
+
+
+def open_tcp(place: Place, driver: Driver, halt: Event) -> ByteLink:
+    """The same bytes over TCP. Raises LinkError."""
+    return ByteLink(TcpWire(*place.host()), driver, Plain(driver), halt)

@@ -1,0 +1,267 @@
+"""The outbox's file: SQLite set up to survive a power cut, and every statement that touches it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, TypeAlias
+
+from collectors.entries import About, Instant, Numbered, checksum, compact
+
+WAITING, SAFE, REFUSED, BROKEN = range(4)
+"""States of a row. Rows up to their epoch's mark are done with, whatever their state says."""
+CHUNK = 1000
+"""Rows of one deletion: more would make the write-ahead log grow."""
+PAGE = 4096
+COLUMNS = "seq, prio, stack, module, kind, driver, event, ts, bt, clk, boot"
+
+# Measured: NORMAL loses the last half minute at a power cut, and max_page_count alone does not bound the log.
+_SETUP = """
+pragma page_size = {page};
+pragma journal_mode = wal;
+pragma synchronous = full;
+pragma wal_autocheckpoint = 64;
+pragma journal_size_limit = 1048576;
+pragma busy_timeout = 5000;
+pragma max_page_count = {pages};
+begin;
+create table if not exists meta (one integer primary key check (one = 1), stream text not null, client text not null,
+    made_ts integer not null, drops integer not null default 0);
+create table if not exists epoch (n integer primary key, id text not null unique, boot text not null,
+    opened_ts integer not null, opened_bt integer not null, clk text not null,
+    last_seq integer not null default 0, mark integer not null default 0, waiting integer not null default 0);
+create table if not exists row (n integer not null, seq integer not null, prio integer not null, stack text not null,
+    module text not null, kind text not null, driver text not null, event text not null, ts integer not null,
+    bt integer not null, clk text not null, boot text not null, crc integer not null,
+    state integer not null default 0, body text not null, primary key (n, seq)) without rowid;
+commit;
+"""
+
+Stored: TypeAlias = tuple[Numbered, int, str]
+"""A row, the checksum that stands with it, and the text of its body."""
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One opening of the file. All numbers up to `mark` are done with; `waiting` rows above it have no receipt."""
+
+    n: int
+    id: str
+    last: int = 0
+    mark: int = 0
+    waiting: int = 0
+    ahead: bool = True
+    """Whether rows above the mark may be done with."""
+
+
+class Spool:
+    """The file. Statements between `begin` and `commit` take effect together or not at all."""
+
+    def __init__(self, path: Path, cap_bytes: int) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.text_factory = lambda text: text.decode(errors="replace")  # a broken row must not stop its neighbours
+        self._db.executescript(_SETUP.format(page=PAGE, pages=cap_bytes // PAGE))
+        _sync_folder(path.parent)
+        self.epochs: list[Epoch] = []
+
+    def meta(self, wall: int) -> tuple[str, str, int]:
+        """Stream id, random part of the client id, and rows dropped so far; made with the file."""
+        self._db.execute("insert or ignore into meta values (1, ?, ?, ?, 0)", (token_hex(16), token_hex(8), wall))
+        row: tuple[str, str, int] = self._db.execute("select stream, client, drops from meta").fetchone()
+        return row
+
+    def open_epoch(self, now: Instant) -> Epoch:
+        """Read what earlier openings left and begin a new one, so that no number is ever given twice."""
+        self.begin()
+        found = self._db.execute("select n, id, last_seq, mark, waiting from epoch order by n")
+        self.epochs = [Epoch(*row) for row in found]
+        for epoch in self.epochs[-1:]:
+            self._count_tail(epoch)
+        self._forget_empty()
+        new = Epoch(self.epochs[-1].n + 1 if self.epochs else 1, token_hex(8), ahead=False)
+        values = (new.n, new.id, now.boot, now.ts, now.bt, now.clk)
+        self._db.execute("insert into epoch (n, id, boot, opened_ts, opened_bt, clk) values (?,?,?,?,?,?)", values)
+        self.epochs.append(new)
+        self.commit()
+        return new
+
+    def _count_tail(self, epoch: Epoch) -> None:
+        """Rows committed since the epoch's line was last written; all of them wait."""
+        last = self._db.execute("select max(seq) from row where n=?", (epoch.n,)).fetchone()[0] or 0
+        tail = self._db.execute("select count(*) from row where n=? and seq>?", (epoch.n, epoch.last)).fetchone()[0]
+        epoch.last, epoch.waiting = max(epoch.last, last), epoch.waiting + tail
+        self._save(epoch)
+
+    def _forget_empty(self) -> None:
+        for epoch in [e for e in self.epochs[:-1] if not e.waiting and not self._holds(e)]:
+            self._db.execute("delete from epoch where n=?", (epoch.n,))
+            self.epochs.remove(epoch)
+
+    def _holds(self, epoch: Epoch) -> bool:
+        return self._db.execute("select 1 from row where n=? limit 1", (epoch.n,)).fetchone() is not None
+
+    def known(self, epoch_id: str) -> Epoch | None:
+        """The epoch of that id, if it is kept here."""
+        return next((epoch for epoch in self.epochs if epoch.id == epoch_id), None)
+
+    def begin(self) -> None:
+        """Open a transaction unless one is open."""
+        if not self._db.in_transaction:
+            self._db.execute("begin immediate")
+
+    def changed(self) -> bool:
+        """Whether something waits for `commit`."""
+        return self._db.in_transaction
+
+    def commit(self) -> None:
+        """Everything since `begin` is on the disk when this returns."""
+        self._db.execute("commit")
+
+    def insert(self, epoch: Epoch, rows: Sequence[Numbered], bodies: Iterable[Mapping[str, object]]) -> None:
+        """Add rows with their bodies."""
+        values = (self._values(epoch, row, compact(body)) for row, body in zip(rows, bodies, strict=True))
+        self._db.executemany(f"insert into row values (?{',?' * 14})", values)  # noqa: S608 - question marks only
+
+    def _values(self, epoch: Epoch, row: Numbered, body: str) -> tuple[object, ...]:
+        return (epoch.n, row.seq, row.urgent, *astuple(row.about), checksum(epoch.n, row, body), WAITING, body)
+
+    def waiting(self, epoch: Epoch) -> Iterator[Numbered]:
+        """Rows without a receipt, oldest first."""
+        query = f"select {COLUMNS} from row where n=? and seq>? and state=0 order by seq"  # noqa: S608 - our columns
+        return (_numbered(epoch, row) for row in self._db.execute(query, (epoch.n, epoch.mark)))
+
+    def rows(self, epoch: Epoch, seqs: Sequence[int]) -> list[Stored]:
+        """Those of these rows that have no receipt."""
+        where = "n=? and seq>? and state=0 and seq in (select value from json_each(?))"
+        return self._stored(epoch, where, (epoch.mark, json.dumps(seqs)))
+
+    def newest(self, epoch: Epoch, limit: int) -> list[Stored]:
+        """The last rows, newest first, whatever their state."""
+        return self._stored(epoch, "n=?", (), f"desc limit {max(limit, 0)}")
+
+    def _stored(self, epoch: Epoch, where: str, values: tuple[object, ...], order: str = "") -> list[Stored]:
+        query = f"select crc, body, {COLUMNS} from row where {where} order by seq {order}"  # noqa: S608 - from above
+        found = self._db.execute(query, (epoch.n, *values))
+        return [(_numbered(epoch, row[2:]), row[0], row[1]) for row in found]
+
+    def safe(self, epoch: Epoch, first: int, last: int) -> None:
+        """The rows from first to last have their receipt."""
+        first, last = max(first, epoch.mark + 1), min(last, epoch.last)
+        if first > last:
+            return
+        inside = "n=? and seq between ? and ? and state=0"
+        if first == epoch.mark + 1:  # the usual case writes one number instead of many rows
+            query = f"select count(*) from row where {inside}"  # noqa: S608 - from above
+            freed = self._db.execute(query, (epoch.n, first, last)).fetchone()[0]
+            epoch.mark = last
+        else:
+            freed = self._db.execute(f"update row set state={SAFE} where {inside}", (epoch.n, first, last)).rowcount  # noqa: S608 - from above
+            epoch.ahead = True
+        epoch.waiting -= freed
+
+    def mark(self, epoch: Epoch, seqs: Sequence[int], state: int) -> None:
+        """These waiting rows are refused or broken: kept, but never sent again."""
+        update = "update row set state=? where n=? and seq=?"
+        self._db.executemany(update, ((state, epoch.n, seq) for seq in seqs))
+        epoch.waiting -= len(seqs)
+        epoch.ahead = True
+        self.advance(epoch)
+
+    def advance(self, epoch: Epoch) -> None:
+        """Move the mark up to the first row that waits, and write the epoch's line."""
+        query = "select seq from row where n=? and seq>? and state=0 order by seq limit 1"
+        first = self._db.execute(query, (epoch.n, epoch.mark)).fetchone() if epoch.waiting else None
+        epoch.mark = first[0] - 1 if first else epoch.last
+        self._save(epoch)
+
+    def _save(self, epoch: Epoch) -> None:
+        values = (epoch.last, epoch.mark, epoch.waiting, epoch.n)
+        self._db.execute("update epoch set last_seq=?, mark=?, waiting=? where n=?", values)
+
+    def again(self, epoch: Epoch, first: int, last: int) -> int:
+        """Let the rows from first to last wait again. Returns how many did not."""
+        if first > last:
+            return 0
+        if last < epoch.mark:  # rows between them and the mark stay done with
+            update = f"update row set state={SAFE} where n=? and seq>? and seq<=? and state=0"  # noqa: S608 - a number
+            self._db.execute(update, (epoch.n, last, epoch.mark))
+        update = "update row set state=0 where n=? and seq between ? and ? and state<>3 and (state<>0 or seq<=?)"
+        back: int = self._db.execute(update, (epoch.n, first, last, epoch.mark)).rowcount
+        epoch.waiting, epoch.mark, epoch.ahead = epoch.waiting + back, min(epoch.mark, first - 1), True
+        self._save(epoch)
+        return back
+
+    def used(self) -> int:
+        """Bytes that rows fill; the file does not shrink, but its free pages are used again."""
+        pages = int(self._db.execute("pragma page_count").fetchone()[0])
+        return (pages - int(self._db.execute("pragma freelist_count").fetchone()[0])) * PAGE
+
+    def drop(self) -> list[Stored] | None:
+        """Delete a chunk: rows with a receipt, else the oldest routine rows, else the oldest of all. None if empty.
+
+        Returns the rows that had no receipt.
+        """
+        for epoch in self.epochs:
+            if self._delete_done(epoch):
+                return []
+        for where in ("prio=0", "1"):
+            for epoch in (e for e in self.epochs if e.waiting):
+                lost = self._stored(epoch, f"n=? and seq>? and state=0 and {where}", (epoch.mark,), f"limit {CHUNK}")
+                if lost:
+                    self._delete(epoch, [row.seq for row, _, _ in lost])
+                    epoch.waiting -= len(lost)
+                    self.advance(epoch)
+                    return lost
+        return None
+
+    def _delete_done(self, epoch: Epoch) -> int:
+        below = self._seqs("n=? and seq<=?", (epoch.n, epoch.mark))
+        if not below and epoch.ahead:
+            below = self._seqs("n=? and state<>0", (epoch.n,))
+            epoch.ahead = len(below) == CHUNK
+        self._delete(epoch, below)
+        return len(below)
+
+    def trim(self, oldest_ts: int) -> None:
+        """Delete old rows with a receipt, from the oldest epoch that has rows; update the newest epoch's line.
+
+        Looks at a chunk only, so that it takes no longer on a full file.
+        """
+        query = f"select seq, ts from row where n=? and seq<=? order by seq limit {CHUNK}"  # noqa: S608 - a number
+        epoch = next((e for e in self.epochs if self._holds(e)), self.epochs[-1])
+        first = self._db.execute(query, (epoch.n, epoch.mark)).fetchall()
+        self._delete(epoch, [seq for seq, ts in first if ts < oldest_ts])
+        self._save(self.epochs[-1])
+
+    def _seqs(self, where: str, values: tuple[object, ...]) -> list[int]:
+        query = f"select seq from row where {where} order by seq limit {CHUNK}"  # noqa: S608 - from above
+        return [row[0] for row in self._db.execute(query, values)]
+
+    def _delete(self, epoch: Epoch, seqs: Iterable[int]) -> None:
+        self._db.executemany("delete from row where n=? and seq=?", ((epoch.n, seq) for seq in seqs))
+        self._save(epoch)
+
+    def count_drops(self, drops: int) -> None:
+        """Remember how many rows were dropped without a receipt since the file was made."""
+        self._db.execute("update meta set drops=?", (drops,))
+
+    def close(self) -> None:
+        """Close the file; the last commit stands."""
+        self._db.close()
+
+
+def _numbered(epoch: Epoch, row: Sequence[Any]) -> Numbered:
+    return Numbered(epoch.id, row[0], bool(row[1]), About(*row[2:]))
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
