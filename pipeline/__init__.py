@@ -1,0 +1,1 @@
+"""The server: takes every reading in, keeps it, asks questions of it and tells people."""

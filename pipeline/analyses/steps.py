@@ -1,0 +1,27 @@
+"""How long does each reading count for? Puts a day's readings in order and finds each module's own period."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from pipeline.limits import Limits
+
+
+def steps(readings: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
+    """The readings by unit and time with `dt_ms` since the unit's last one (null at its first) and its `period_ms`.
+
+    Shifts are global and masked where the unit changes, which is several times cheaper than a window a unit.
+    """
+    same = pl.col("unit") == pl.col("unit").shift(1)
+    ordered = readings.sort("unit", "ts").with_columns(dt_ms=pl.when(same).then(pl.col("ts") - pl.col("ts").shift(1)))
+    periods = (
+        ordered.filter(pl.col("dt_ms") > 0).group_by("unit").agg(period_ms=pl.col("dt_ms").median().cast(pl.Int64))
+    )
+    joined = ordered.join(periods, on="unit", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("period_ms").fill_null(limits.period_ms))
+
+
+def change(column: str | pl.Expr) -> pl.Expr:
+    """Difference to the unit's last reading (null at its first), Int32."""
+    value = (pl.col(column) if isinstance(column, str) else column).cast(pl.Int32)
+    return pl.when(pl.col("dt_ms").is_not_null()).then(value - value.shift(1))

@@ -1,0 +1,106 @@
+"""Commands of the server's intake."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cellherd.clock import as_text
+from cellherd.config import load_fleet
+from cellherd.errors import CellherdError
+from cellherd.paths import default_state
+from pipeline.deadletters import DeadLetters, Letter
+from pipeline.storeroom import LOG_FORMAT
+
+State = Annotated[Path | None, typer.Option(help="State folder.")]
+
+
+def ingest_run(
+    config: Annotated[Path, typer.Option(help="fleet.toml")] = Path("fleet.toml"),
+    state: State = None,
+) -> None:
+    """Take readings in from MQTT and write them to every store, losing none and counting none twice.
+
+    Starts its own broker unless fleet.toml names another (`broker.embedded = false`). Ends at SIGTERM or Ctrl-C.
+
+    Example: cellherd ingest run --config /etc/cellherd/fleet.toml --state /var/lib/cellherd
+    """
+    from pipeline.ingest import run  # noqa: PLC0415 - paho, msgspec and bcrypt take a moment; `deadletter list` must not
+
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(load_fleet(config), state or default_state(), stop)
+
+
+def deadletter_list(
+    state: State = None,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the bytes as hex.")] = False,
+) -> None:
+    """Show messages that could not be taken in, the newest first, and why.
+
+    Example: cellherd deadletter list --limit 10
+    """
+    letters = _letters(state)
+    found, counts = letters.newest(limit), letters.counts()
+    if as_json:
+        for letter in found:
+            typer.echo(json.dumps(_told(letter)))
+        return
+    table = Table("id", "last seen", "times", "topic", "why", box=None)
+    for letter in found:
+        dead = letter.dead
+        why = f"{dead.code}: {dead.reason}"
+        table.add_row(str(letter.id), as_text(letter.last_ts), str(letter.times), repr(dead.entry.topic), repr(why))
+    console = Console()
+    console.print(table, markup=False) if found else console.print("no dead letters")
+    if counts["dropped"]:
+        console.print(f"{counts['dropped']} more were dropped for want of room")
+
+
+def deadletter_replay(
+    number: Annotated[int | None, typer.Argument(metavar="ID", help="One letter; without it, all.")] = None,
+    state: State = None,
+) -> None:
+    """Try dead letters again, after the reason is gone: an edge was added to fleet.toml, or cellherd can read them now.
+
+    The running ingester takes them within seconds, else the next one; what still cannot be read comes back.
+
+    Example: cellherd deadletter replay 17
+    """
+    asked = _letters(state).want(number)
+    if number is not None and not asked:
+        raise CellherdError(f"there is no dead letter {number}; cellherd deadletter list shows them")
+    typer.echo(f"{asked} dead letters will be tried again")
+
+
+def _letters(state: Path | None) -> DeadLetters:
+    path = (state or default_state()) / "deadletters.sqlite"
+    if not path.exists():
+        raise CellherdError(f"{path.parent} is no ingester's state folder; give the right one with --state")
+    return DeadLetters(path)
+
+
+def _told(letter: Letter) -> dict[str, object]:
+    dead = letter.dead
+    return {
+        "id": letter.id,
+        "first": datetime.fromtimestamp(dead.entry.arrival_ts / 1000, UTC).isoformat(),
+        "last": datetime.fromtimestamp(letter.last_ts / 1000, UTC).isoformat(),
+        "times": letter.times,
+        "topic": dead.entry.topic,
+        "code": dead.code,
+        "reason": dead.reason,
+        "payload": dead.entry.payload.hex(),
+    }

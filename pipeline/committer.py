@@ -1,0 +1,113 @@
+"""The one who writes: takes what came, makes it durable, and only then says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event, Thread
+from time import monotonic, time_ns
+
+from cellherd.failpoint import failpoint
+from pipeline.deadletters import DeadLetters
+from pipeline.entry import Dead, Entry
+from pipeline.intake import Intake
+from pipeline.journal import Journal, JournalFull
+from pipeline.ledger import Ledger
+from pipeline.storeroom import Stores
+from pipeline.subscriber import Message, Subscriber
+
+RETRY_S = 1.0
+LETTERS_S = 5.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything that the committer writes on."""
+
+    intake: Intake
+    journal: Journal
+    ledger: Ledger
+    letters: DeadLetters
+    stores: Stores
+
+
+class Committer:
+    """A thread that turns about ten times a second, or every 2,000 messages. `turned` is its last turn, monotonic."""
+
+    def __init__(self, desk: Desk, subscriber: Subscriber) -> None:
+        self._desk, self._subscriber = desk, subscriber
+        self._stopping = Event()
+        self.turned = self._looked = monotonic()
+        self.trouble = ""
+        self._thread = Thread(target=self._run, name="committer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the thread lives; it ends by itself only through a mistake, and then the process must."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Commit what came, seal the segment, end."""
+        self._stopping.set()
+        self._thread.join(timeout=15)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._turn(self._subscriber.take())
+        self._turn(self._subscriber.take(wait_s=0))
+        self._seal()
+
+    def _turn(self, messages: list[Message]) -> None:
+        self.turned = monotonic()
+        desk = self._desk
+        outcomes = [desk.intake.take(m.topic, m.payload, m.arrival_ts) for m in messages]
+        self._keep(outcomes)
+        failpoint("journal-synced")
+        self._subscriber.done(messages, desk.intake.receipts.due(monotonic(), time_ns() // 1_000_000, desk.ledger.seen))
+        if desk.journal.due():
+            self._seal()
+        if self.turned - self._looked >= LETTERS_S:
+            self._looked = self.turned
+            self._take_letters_again()
+
+    def _keep(self, outcomes: list[Entry | Dead | None]) -> None:
+        entries = [one for one in outcomes if isinstance(one, Entry)]
+        dead = [one for one in outcomes if isinstance(one, Dead)]
+        if dead:
+            self._until_done(lambda: self._desk.letters.put(dead))
+        if entries:
+            self._until_done(lambda: self._desk.journal.append(entries))
+
+    def _until_done(self, write: Callable[[], None]) -> None:
+        """A full or failing disk stops us here: no acknowledgement, no receipt, until it takes the bytes."""
+        while True:
+            try:
+                write()
+            except (OSError, JournalFull) as error:
+                if not self.trouble:
+                    log.warning("nothing is taken in for now: %s", error)
+                self.trouble = str(error)
+                self.turned = monotonic()
+                if self._stopping.wait(RETRY_S):
+                    raise
+            else:
+                self.trouble = ""
+                return
+
+    def _seal(self) -> None:
+        sealed = self._desk.journal.seal()
+        if sealed:
+            self._desk.ledger.checkpoint(sealed, self._desk.intake.edges.changed())
+            self._desk.stores.announce(sealed)
+
+    def _take_letters_again(self) -> None:
+        for letter in self._desk.letters.wanted():
+            entry = letter.dead.entry
+            known = bool(entry.site)  # it passed the envelope once; its numbers are taken, only its inside was not read
+            self._keep([entry if known else self._desk.intake.take(entry.topic, entry.payload, entry.arrival_ts)])
+            self._desk.letters.remove(letter)

@@ -1,0 +1,71 @@
+"""Tells InfluxDB how the collectors are, for the dashboards: a point every few seconds, none while one is away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from threading import Event, Thread
+
+import polars as pl
+
+from cellherd.settings import Site
+from pipeline.edges import Edges, number
+from pipeline.stores.errors import StoreAway
+from pipeline.stores.influx import InfluxWriter
+from pipeline.stores.lines import edge_lines
+
+EVERY_S = 10.0
+_PORTS = ("polls_ok", "polls_bad", "crc_bad")  # counted port by port
+_NUMBERS = dict.fromkeys(("online", "depth", "oldest_ms", "drops", *_PORTS), pl.Int64)
+log = logging.getLogger(__name__)
+
+
+class EdgePoints:
+    """A thread of its own, since InfluxDB may hang. What it cannot write is left out: the next point says more."""
+
+    def __init__(self, writer: InfluxWriter, edges: Edges, sites: Mapping[str, Site]) -> None:
+        self._writer, self._edges, self._sites = writer, edges, sites
+        self._said: dict[str, int] = {}
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="edge points", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a write in hand is waited for shortly."""
+        self._stopping.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            points = frame(self._edges, self._sites, self._said)
+            if points.is_empty():
+                continue
+            try:
+                self._writer.write(self._writer.settings.bucket, edge_lines(points, self._sites))
+            except StoreAway as error:
+                log.info("no edge points: %s", error)
+
+
+def frame(edges: Edges, sites: Mapping[str, Site], said: dict[str, int]) -> pl.DataFrame:
+    """One row for each edge heard of since `said` (edge: arrival of its last message), which is brought forward."""
+    places = {site.edge: site.id for site in sites.values()}
+    rows = []
+    for name, edge in edges.known.copy().items():
+        if edge.last_seen == said.get(name) or name not in places:
+            continue
+        said[name] = edge.last_seen
+        oldest = number(edge.health.get("oldest_ts"))
+        row: dict[str, str | int | None] = {"ts": edge.last_seen, "site": places[name], "edge": name}
+        row |= {"online": number(edge.status.get("online")), "depth": number(edge.health.get("depth"))}
+        row |= {"oldest_ms": None if oldest is None else edge.last_seen - oldest}
+        row |= {"drops": number(edge.health.get("drops"))} | _of_ports(edge.health.get("ports"))
+        rows.append(row)
+    return pl.DataFrame(rows, schema={"ts": pl.Int64, "site": pl.String, "edge": pl.String, **_NUMBERS})
+
+
+def _of_ports(ports: object) -> dict[str, int | None]:
+    told = [port for port in ports.values() if isinstance(port, dict)] if isinstance(ports, dict) else []
+    return {key: sum(number(port.get(key)) or 0 for port in told) if told else None for key in _PORTS}

@@ -1,0 +1,137 @@
+"""The outside of a message: whose it is and which numbers it carries. Cheap, and read before the journal.
+
+What stands inside is read later, from the journal, so that a mistake of ours there loses nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from cellherd import topics, wire
+from cellherd.errors import BadPayload
+from cellherd.topics import Topic
+
+BootTime = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Seq = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+IDENTITY = (b'"stream"', b'"epoch"', b'"seq"')
+_HEX = re.compile(r"[0-9a-f]{32}:[0-9a-f]{16}")
+_BOOT = re.compile(r"[0-9a-f]{8}")
+
+
+class _Head(msgspec.Struct):
+    v: int
+    stream: str
+    epoch: str
+    module: str
+    boot: str
+    clk: str
+    sent_bt: BootTime
+
+
+class _Readings(_Head):
+    seq: Annotated[list[Seq], msgspec.Meta(min_length=1)]
+
+
+class _Record(_Head):
+    seq: Seq
+    event: str
+    body: msgspec.Raw
+
+
+class _Numbers(msgspec.Struct):
+    """As much of a bad message as a receipt needs."""
+
+    stream: str
+    epoch: str
+    seq: list[Seq] | Seq
+
+
+class _Serial(msgspec.Struct):
+    serial: str | int | None = None
+
+
+class Envelope(NamedTuple):
+    """Whose message it is. `seqs` are distinct and in order; `serial` is said by `info` records only ("" = none)."""
+
+    stream: str
+    epoch: str
+    seqs: list[int]
+    boot: str
+    clk: str
+    sent_bt: int
+    serial: str | None = None
+
+
+_readings = msgspec.json.Decoder(_Readings).decode
+_record = msgspec.json.Decoder(_Record).decode
+_numbers = msgspec.json.Decoder(_Numbers).decode
+_serial = msgspec.json.Decoder(_Serial).decode
+parse_topic = lru_cache(maxsize=100_000)(topics.parse)
+
+
+def open_envelope(topic: Topic, payload: bytes) -> Envelope:
+    """Read the envelope of readings or of a record. Raises BadPayload: too_big, schema."""
+    text = inflated(topic, payload)
+    try:
+        if topic.channel == "e":
+            return _opened_record(topic, _record(_unambiguous(text)))
+        head = _readings(_unambiguous(text))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadPayload("schema", str(error)) from None
+    _check(topic, head)
+    return Envelope(head.stream, head.epoch, _distinct(head.seq), head.boot, head.clk, head.sent_bt)
+
+
+def numbers(topic: Topic, payload: bytes) -> tuple[str, str, list[int]] | None:
+    """Stream, epoch and numbers of an otherwise bad message, so that its edge can be told; None if unreadable."""
+    try:
+        found = _numbers(inflated(topic, payload))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadPayload):
+        return None
+    if not _HEX.fullmatch(f"{found.stream}:{found.epoch}"):
+        return None
+    return found.stream, found.epoch, found.seq if isinstance(found.seq, list) else [found.seq]
+
+
+def inflated(topic: Topic, payload: bytes) -> bytes:
+    """The JSON text of a message. Raises BadPayload("too_big") above 64 KiB."""
+    if len(payload) > wire.MAX_OUT:
+        raise BadPayload("too_big", f"{len(payload)} bytes, at most {wire.MAX_OUT} are allowed")
+    return wire.inflate(payload) if topic.channel == "rz" else payload
+
+
+def _unambiguous(text: bytes) -> bytes:
+    """Refuse keys that stand twice: one reader would take the first, another the last."""
+    if b"\\" in text or any(text.count(key) > 1 for key in IDENTITY):
+        wire.parse_json(text)
+    return text
+
+
+def _opened_record(topic: Topic, head: _Record) -> Envelope:
+    _check(topic, head)
+    if head.event not in wire.EVENTS:
+        raise BadPayload("schema", f"event {head.event[:40]!r} is unknown")
+    serial = str(_serial(head.body).serial or "") if head.event == "info" else None
+    return Envelope(head.stream, head.epoch, [head.seq], head.boot, head.clk, head.sent_bt, serial)
+
+
+def _check(topic: Topic, head: _Head) -> None:
+    if head.v != wire.VERSION:
+        raise BadPayload("schema", f"version {head.v} instead of {wire.VERSION}")
+    if not _HEX.fullmatch(f"{head.stream}:{head.epoch}") or not _BOOT.fullmatch(head.boot):
+        raise BadPayload("schema", "stream, epoch and boot are not 32, 16 and 8 hex digits")
+    if head.module != topic.module:
+        raise BadPayload("schema", f"module {head.module[:63]!r} under the topic of {topic.module!r}")
+    if head.clk not in wire.CLOCKS:
+        raise BadPayload("schema", f"clk {head.clk[:40]!r} is unknown")
+
+
+def _distinct(seqs: list[int]) -> list[int]:
+    ordered = sorted(set(seqs))
+    if len(ordered) != len(seqs):
+        raise BadPayload("schema", "a seq stands twice")
+    return ordered

@@ -1,0 +1,156 @@
+"""The server's intake: MQTT in, journal, receipts; a process beside it stores. Start it, and pull any plug."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+from contextlib import ExitStack, suppress
+from io import TextIOWrapper
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+from cellherd.config import FleetConfig, read_secret
+from cellherd.errors import BadPayload, CellherdError
+from cellherd.systemd import notify
+from pipeline import journal
+from pipeline.broker import EmbeddedBroker, host_and_port
+from pipeline.committer import Committer, Desk
+from pipeline.deadletters import DeadLetters
+from pipeline.intake import Intake
+from pipeline.ledger import Ledger
+from pipeline.storeroom import Storeroom, Stores
+from pipeline.subscriber import Line, Subscriber
+
+STALLED_S = 60.0
+"""A thread that did not turn for so long is stuck; the process ends, for its supervisor to begin anew."""
+SAY_EVERY_S = 60.0
+TELL_EDGES_S = 10.0
+log = logging.getLogger(__name__)
+
+
+class Ingester:
+    """All parts together. `status` tells how they are; `check` raises where one is dead."""
+
+    def __init__(self, config: FleetConfig, state: Path, stores: Stores, line: Line) -> None:
+        state.mkdir(parents=True, exist_ok=True)
+        self._lock = _only_one(state)
+        folder = state / "journal"
+        self.ledger = Ledger(state / "ledger.sqlite")
+        self.letters = DeadLetters(state / "deadletters.sqlite")
+        self.intake = Intake({site.edge: site.id for site in config.site}, self.ledger)
+        self._recall(folder)
+        self.journal = journal.Journal(folder, self.ledger.checkpointed() + 1)
+        self.stores = stores
+        self.subscriber = Subscriber(line)
+        desk = Desk(self.intake, self.journal, self.ledger, self.letters, stores)
+        self.committer = Committer(desk, self.subscriber)
+
+    def start(self) -> None:
+        """Start the threads and the stores."""
+        self.stores.start(self.ledger.series(), self.journal.number - 1, self.journal.delete)
+        self.committer.start()
+        self.subscriber.start()
+        gc.collect()
+        gc.freeze()  # what is loaded stays: with thousands of messages a second it need not be looked through again
+
+    def stop(self) -> None:
+        """Take nothing more in, seal what came, give the stores a moment for it, and let go of everything."""
+        self.committer.stop()
+        self.subscriber.stop()
+        self.stores.stop()
+        self.journal.close()
+        self.ledger.close()
+        self.letters.close()
+        self._lock.close()
+
+    def check(self) -> None:
+        """Raise CellherdError if the broker refuses us or a part is dead or stuck."""
+        if self.subscriber.refused and not self.intake.counts.messages:
+            line = self.subscriber.line
+            raise CellherdError(
+                f"the broker at {line.host}:{line.port} refuses user {line.username!r} ({self.subscriber.refused}); "
+                "check broker.username and broker.password_file"
+            )
+        parts: dict[str, Subscriber | Committer] = {"mqtt": self.subscriber, "committer": self.committer}
+        stuck = [name for name, part in parts.items() if monotonic() - part.turned > STALLED_S or not part.alive()]
+        if not self.stores.alive():
+            stuck.append("stores")
+        if stuck:
+            raise CellherdError(f"{', '.join(stuck)}: a thread is dead or stuck; see the log above, then start again")
+
+    def status(self) -> dict[str, Any]:
+        """Figures for health pages and logs."""
+        counts = self.intake.counts
+        return {
+            "connected": self.subscriber.connected.is_set(),
+            "messages": counts.messages,
+            "kept": counts.kept,
+            "duplicates": counts.duplicates,
+            "dead": self.letters.counts(),
+            "journal_bytes": self.journal.bytes_kept(),
+            "journal_trouble": self.committer.trouble,
+            "sealed": self.journal.number - 1,
+            "sinks": self.stores.status(),
+            "edges": {name: edge.last_seen for name, edge in self.intake.edges.known.copy().items()},
+        }
+
+    def _recall(self, folder: Path) -> None:
+        """Learn from the segments that came after the last checkpoint, and bring the ledger up to date."""
+        newer = [number for number in journal.segments(folder) if number > self.ledger.checkpointed()]
+        for number in newer:
+            for entry in journal.entries(folder, number):
+                with suppress(BadPayload):  # kept by a version that was less strict
+                    self.intake.recall(entry)
+        if newer:
+            self.ledger.checkpoint(newer[-1], ())
+
+
+def run(config: FleetConfig, state: Path, stop: Event) -> None:
+    """Take readings in until `stop` is set. Raises CellherdError for what a person must mend."""
+    with ExitStack() as last:
+        line = _line(config, state, last)
+        stores = Storeroom(config, state)
+        ingester = Ingester(config, state, stores, line)
+        ingester.start()
+        last.callback(ingester.stop)
+        last.callback(notify, "STOPPING=1")
+        notify("READY=1")
+        said = told = monotonic()
+        while not stop.wait(1.0):
+            ingester.check()
+            notify("WATCHDOG=1")
+            if monotonic() - told >= TELL_EDGES_S:
+                told = monotonic()
+                stores.tell_edges(ingester.intake.edges.known.copy())
+            if monotonic() - said >= SAY_EVERY_S:
+                said = monotonic()
+                log.info("%s", ingester.status())
+
+
+def _line(config: FleetConfig, state: Path, last: ExitStack) -> Line:
+    """How to reach the broker; starts our own where there is no other."""
+    broker = config.broker
+    if broker.embedded:
+        child = EmbeddedBroker(broker, state, [site.edge for site in config.site])
+        last.callback(child.stop)
+        child.start()
+        return child.line()
+    scheme, _, rest = broker.url.partition("://")
+    if scheme not in ("mqtt", "mqtts"):
+        raise CellherdError(f"broker.url {broker.url!r} must look like mqtts://host:8883")
+    host, port = host_and_port(rest if ":" in rest else f"{rest}:{8883 if scheme == 'mqtts' else 1883}")
+    ca_file = Path(broker.ca_file) if broker.ca_file else None
+    return Line(host, port, broker.username, read_secret(broker.password_file), scheme == "mqtts", ca_file)
+
+
+def _only_one(state: Path) -> TextIOWrapper:
+    lock = (state / "ingest.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise CellherdError(f"another ingester works on {state}; stop it, or give this one its own --state") from None
+    return lock

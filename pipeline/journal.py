@@ -1,0 +1,199 @@
+"""The ingester's diary: what came is on disk here before anybody is told so, and stays until every store has it.
+
+A journal is a folder of numbered segments. A segment is a row of frames: mark, length, CRC-32 and many entries. What
+a crash tore or a disk flipped costs that frame and no other. One writer; readers take sealed segments only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+
+from cellherd.errors import CellherdError
+from cellherd.failpoint import failpoint
+from pipeline.entry import Entry
+
+MARK = b"CHJ1"
+_FRAME = struct.Struct("<4sII")  # mark, length, crc
+_ENTRY = struct.Struct("<qqIHHHI")  # arrival, offset, skipped seqs, lengths of topic, site, unit and payload
+_UNKNOWN = -(2**63)  # stands for "no offset"
+_SUFFIX = ".journal"
+log = logging.getLogger(__name__)
+
+
+class JournalFull(CellherdError):
+    """The journal has reached its size: the stores are too far behind. Nothing is taken in until there is room."""
+
+
+class Journal:
+    """The writing end. `number` is the segment being written, at least `first`; all below it are sealed.
+
+    A segment is due for sealing after `age_s` seconds or `size` bytes; `cap` bounds all segments together.
+    """
+
+    def __init__(
+        self, folder: Path, first: int = 1, *, age_s: float = 5.0, size: int = 2**24, cap: int = 2**33
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.age_s, self._size, self._cap = age_s, size, cap
+        self._sizes = {number: _path(folder, number).stat().st_size for number in segments(folder)}
+        self.number = max(first, *(number + 1 for number in self._sizes), 1)
+        self._file: int | None = None
+        self._written = 0
+        self._opened = 0.0
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write the entries as one frame and wait until the disk has it.
+
+        Raises JournalFull at the cap and OSError if the disk refuses; nothing was written then, try again.
+        """
+        frame = _frame(entries)
+        if sum(self._sizes.values()) + self._written + len(frame) > self._cap:
+            raise JournalFull(f"{self.folder} holds {self._cap >> 20} MB: the stores must catch up first")
+        file = self._file if self._file is not None else self._open()
+        try:
+            _write(file, frame)
+            failpoint("journal-written")
+            os.fdatasync(file)
+        except OSError:
+            self._abandon(file)
+            raise
+        self._written += len(frame)
+
+    def due(self) -> bool:
+        """Whether the segment is old or large enough to be sealed."""
+        return self._written > 0 and (self._written >= self._size or monotonic() - self._opened >= self.age_s)
+
+    def seal(self) -> int:
+        """Close the segment and begin the next one. Returns the number of the sealed one, 0 if it was empty."""
+        if self._file is None or not self._written:
+            return 0
+        os.close(self._file)
+        sealed, self._file = self.number, None
+        self._sizes[sealed] = self._written
+        self.number, self._written = sealed + 1, 0
+        return sealed
+
+    def delete(self, upto: int) -> None:
+        """Delete sealed segments up to and including a number."""
+        for number in [n for n in self._sizes.copy() if n <= min(upto, self.number - 1)]:
+            _path(self.folder, number).unlink(missing_ok=True)
+            self._sizes.pop(number, None)
+
+    def sealed(self) -> list[int]:
+        """Numbers of the sealed segments that are still there, in order."""
+        return sorted(self._sizes.copy())
+
+    def bytes_kept(self) -> int:
+        """Size of all segments, for health and back-pressure."""
+        return sum(self._sizes.copy().values()) + self._written
+
+    def close(self) -> None:
+        """Let go of the file; nothing is lost, the next start goes on from it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.open(_path(self.folder, self.number), flags, 0o600)
+        self._opened = monotonic()
+        sync_folder(self.folder)
+        return self._file
+
+    def _abandon(self, file: int) -> None:
+        """After a failed write: cut the torn frame off, and never sync this file again: the kernel forgot its pages."""
+        os.ftruncate(file, self._written)
+        os.close(file)
+        self._file = None
+        self._sizes[self.number] = self._written
+        self.number, self._written = self.number + 1, 0
+
+
+def segments(folder: Path) -> list[int]:
+    """Numbers of all segments in the folder, in order."""
+    return sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+
+
+def next_segment(folder: Path, number: int) -> int | None:
+    """The lowest segment above a number, None if there is none."""
+    following = number + 1  # nearly always there, and a folder may hold a week of segments
+    return (
+        following
+        if _path(folder, following).exists()
+        else min((n for n in segments(folder) if n > number), default=None)
+    )
+
+
+def entries(folder: Path, number: int) -> Iterator[Entry]:
+    """The entries of a segment, in order; damaged frames are left out and logged."""
+    content = _path(folder, number).read_bytes()
+    at = 0
+    while (at := content.find(MARK, at)) >= 0:
+        body = _body(content, at)
+        if body is None:
+            log.warning("journal segment %d: the frame at byte %d is damaged and left out", number, at)
+            at += 1
+        else:
+            yield from _decode(body)
+            at += _FRAME.size + len(body)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:012}{_SUFFIX}"
+
+
+def _write(file: int, frame: bytes) -> None:
+    rest = memoryview(frame)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _frame(entries: Sequence[Entry]) -> bytes:
+    body = b"".join([part for entry in entries for part in _encode(entry)])
+    return _FRAME.pack(MARK, len(body), zlib.crc32(body)) + body
+
+
+def _encode(entry: Entry) -> tuple[bytes, ...]:
+    topic, site, unit = entry.topic.encode(), entry.site.encode(), entry.unit.encode()
+    offset = _UNKNOWN if entry.offset_ms is None else entry.offset_ms
+    skip, payload = entry.skip, entry.payload
+    head = _ENTRY.pack(entry.arrival_ts, offset, len(skip), len(topic), len(site), len(unit), len(payload))
+    return head, topic, site, unit, struct.pack(f"<{len(skip)}q", *skip), payload
+
+
+def _body(content: bytes, at: int) -> bytes | None:
+    if at + _FRAME.size > len(content):
+        return None
+    _, length, crc = _FRAME.unpack_from(content, at)
+    body = content[at + _FRAME.size : at + _FRAME.size + length]
+    return body if len(body) == length and zlib.crc32(body) == crc else None
+
+
+def _decode(body: bytes) -> Iterator[Entry]:
+    at = 0
+    while at < len(body):
+        arrival, offset, skipped, *lengths = _ENTRY.unpack_from(body, at)
+        at += _ENTRY.size
+        parts = []
+        for length in (*lengths[:3], 8 * skipped, lengths[3]):
+            parts.append(body[at : at + length])
+            at += length
+        topic, site, unit = (part.decode() for part in parts[:3])
+        skip = struct.unpack(f"<{skipped}q", parts[3])
+        yield Entry(topic, parts[4], arrival, site, unit, None if offset == _UNKNOWN else offset, skip)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,57 @@
+"""The morning after a night's work: what was found goes to InfluxDB for the dashboards, and to the people concerned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from cellherd.config import FleetConfig
+from pipeline.alerts import Delivered, deliver
+from pipeline.alerts.picture import painter
+from pipeline.nightly import Night, Publish, Site
+from pipeline.stores.archive import Archive
+from pipeline.stores.errors import StoreAway
+from pipeline.stores.influx import InfluxWriter
+from pipeline.stores.lines import finding_lines, module_day_lines
+
+LINES = {"finding": finding_lines, "module_day": module_day_lines}
+log = logging.getLogger(__name__)
+
+
+def archive_of(fleet: FleetConfig, state: Path) -> Archive:
+    """The archive that fleet.toml names, by default in the state folder."""
+    return Archive(fleet.archive.uri or str(state / "archive"))
+
+
+def to_influx(fleet: FleetConfig) -> Publish | None:
+    """A hook for nightly(): its tables into the derived bucket. None where fleet.toml has no [influx].
+
+    A server that is away costs the dashboards a day, not the night's work: it is said, and the next run writes again.
+    """
+    if fleet.influx is None:
+        return None
+    bucket, sites = fleet.influx.derived_bucket, {site.id: site for site in fleet.site}
+    writer = InfluxWriter(fleet.influx, lambda line, why: log.warning("InfluxDB refuses %r: %s", line[:200], why))
+
+    def publish(table: str, frame: pl.DataFrame) -> None:
+        try:
+            writer.write(bucket, LINES[table](frame, sites))
+        except StoreAway as error:
+            log.warning("%s is not on the dashboards: %s", table, error)
+
+    return publish
+
+
+def to_people(nights: Sequence[Night], sites: Sequence[Site], fleet: FleetConfig, state: Path) -> Delivered:
+    """Tell whoever is routed to what the nights found, oldest night first, and send what waited from before."""
+    draw = painter(archive_of(fleet, state), fleet)
+    done = [
+        deliver(night.findings, fleet, state, analysed={site.id: night.day for site in sites}, draw=draw)
+        for night in nights
+    ] or [deliver(pl.DataFrame(), fleet, state, analysed={}, draw=draw)]
+    failed = tuple(reason for one in done for reason in one.failed)
+    news, sent = sum(one.news for one in done), sum(one.sent for one in done)
+    return Delivered(news, sent, done[-1].waiting, failed)

@@ -1,0 +1,177 @@
+"""A part of the night's work: some sites with the same midnights, read once, made into daily tables and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Protocol, TypeAlias
+
+import polars as pl
+
+from pipeline.analyses.cells import cells
+from pipeline.analyses.episodes import episodes
+from pipeline.analyses.findings import identified
+from pipeline.analyses.imbalance import imbalance
+from pipeline.analyses.lockouts import lockouts
+from pipeline.analyses.since import since
+from pipeline.analyses.spread import spread
+from pipeline.analyses.steps import steps
+from pipeline.analyses.throughput import throughput
+from pipeline.analyses.worklist import worklist
+from pipeline.days import LocalDay
+from pipeline.limits import LFP, Limits, limits_for
+from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
+
+CODE_VERSION = 1
+"""Raised when the daily tables would come out differently; every night within reach is then worked through again."""
+MODULES = 200
+"""Modules of a part: about 150 MB in memory at a reading every 10 s."""
+HISTORY = timedelta(days=7)
+"""How far back earlier findings are looked at."""
+ELSEWHERE = ("edge", "stack", "module", "kind")
+"""What the roster knows of a (site, unit)."""
+READ = (
+    *("ts", "arrival_ts", "clk", "voltage_mv", "current_ma", "soc_pm", "full_mah", "balancing", "faults"),
+    *("cell_min_mv", "cell_max_mv", "temp_min_dc", "temp_max_dc"),
+)
+"""What is read beside the cells and temperatures that the day's modules have."""
+
+MEASURED = ("module_day", "cell_day", "spread_hist")
+RUNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(("site", "unit", "fault"), pl.String),
+    **dict.fromkeys(("start", "end"), pl.Int64),
+}
+
+Tables = dict[str, pl.DataFrame]
+
+
+Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
+"""Values by column; a tuple is any of them."""
+
+
+class Store(Protocol):
+    """As much of the archive as a night needs."""
+
+    def scan(self, table: str, days: tuple[date, date] | None = None) -> pl.LazyFrame:
+        """A table, or the UTC dates from first to last of it; empty with its columns where there is none yet."""
+
+    def replace(self, table: str, frame: pl.DataFrame, *, where: Where) -> None:
+        """Put these rows in the place of those where `site` is one of the given ones and `day` the given one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place with batteries, as the night sees it; `chemistry` by (stack, module), where the registry knows it."""
+
+    id: str
+    installer: str
+    tz: str
+    chemistry: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The modules that spoke at some sites on a day: numbered by `no` in the roster, which knows who they are."""
+
+    day: LocalDay
+    sites: tuple[str, ...]
+    readings: pl.LazyFrame
+    roster: pl.DataFrame
+
+
+def parts(store: Store, day: LocalDay, sites: Sequence[Site]) -> Iterator[Part]:
+    """The work of one day at sites of one time zone, without tearing a site apart."""
+    ids = [site.id for site in sites]
+    within = pl.col("ts").is_between(day.start, day.end, closed="left") & pl.col("site").is_in(ids)
+    scanned = store.scan("reading", day.utc_dates()).filter(within & (pl.col("kind") == "module"))
+    readings = scanned.select("site", "unit", *READ, *_said(scanned))
+    roster = _roster(scanned, sites)
+    heads = dict(roster.group_by("site").len().iter_rows())
+    group: list[str] = []
+    for site in ids:
+        if group and sum(heads.get(s, 0) for s in (*group, site)) > MODULES:
+            yield _part(day, group, readings, roster)
+            group = []
+        group.append(site)
+    if group:
+        yield _part(day, group, readings, roster)
+
+
+def _part(day: LocalDay, sites: list[str], readings: pl.LazyFrame, roster: pl.DataFrame) -> Part:
+    return Part(day, tuple(sites), readings, roster.filter(pl.col("site").is_in(sites)))
+
+
+def _said(readings: pl.LazyFrame) -> list[str]:
+    """Cell and temperature columns that hold anything today; the others are not read again."""
+    counts = readings.select(pl.col(*CELL_COLUMNS, *TEMP_COLUMNS).count()).collect(engine="streaming")
+    return [name for name, count in counts.row(0, named=True).items() if count]
+
+
+def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
+    places = readings.group_by("site", "unit", *ELSEWHERE).agg(pl.col("ts").max(), pl.col("arrival_ts").max())
+    newest = pl.col(ELSEWHERE).sort_by("ts").last()
+    last = places.group_by("site", "unit").agg(newest, upto=pl.col("arrival_ts").max())
+    known = [(site.id, *place, kind) for site in sites for place, kind in site.chemistry.items()]
+    schema = dict.fromkeys(("site", "stack", "module", "chemistry"), pl.String)
+    registry = pl.LazyFrame(known, schema=schema, orient="row")
+    joined = last.join(registry, on=["site", "stack", "module"], how="left").sort("site", "unit")
+    numbered = joined.with_columns(pl.col("chemistry").fill_null("lfp")).with_row_index("no")
+    return numbered.collect(engine="streaming")
+
+
+def tables_of(part: Part, store: Store) -> Tables:
+    """module_day, cell_day, spread_hist and finding of a part, ready for the archive."""
+    groups = [_measured(part, group, limits_for(str(name))) for (name,), group in part.roster.group_by("chemistry")]
+    tables = {name: pl.concat([_formed(name, part), *(group[name] for group in groups)]) for name in MEASURED}
+    runs = pl.concat([pl.DataFrame(schema=RUNS), *(group["runs"] for group in groups)]).lazy()
+    earlier = _earlier(store, part).lazy()
+    verdicts = [group["finding"].lazy() for group in groups]
+    again = lockouts(runs, earlier, part.day, LFP.lockouts)
+    placed = pl.concat([*verdicts, again]).drop(ELSEWHERE).join(_who(part), on=["site", "unit"], how="left")
+    dated = identified(placed.with_columns(day=pl.lit(part.day.day)))
+    ranked = worklist(since(dated, earlier, part.day.day)).sort("site", "unit", "analysis", "pattern", "cell")
+    return tables | {"finding": _formed("finding", part, ranked.collect())}
+
+
+def _measured(part: Part, roster: pl.DataFrame, limits: Limits) -> Tables:
+    """What one chemistry's modules say; their readings are in memory here, and only here."""
+    numbered = part.readings.join(roster.lazy().select("site", "unit", "no"), on=["site", "unit"])
+    named = numbered.drop("site", "unit").rename({"no": "unit"})
+    rows = steps(named, limits).collect(engine="streaming").lazy()
+    asked = {
+        "module_day": throughput(rows, part.day, limits),
+        "cell_day": cells(rows, limits),
+        "spread_hist": spread(rows, limits),
+        "runs": episodes(rows, part.day, limits),
+    }
+    whose = [
+        answer.rename({"unit": "no"}).join(_who(part), on="no", maintain_order="left") for answer in asked.values()
+    ]
+    answers = dict(zip(asked, pl.collect_all(whose), strict=True))
+    tables = {name: _formed(name, part, answers[name]) for name in MEASURED}
+    hist, cell_day, module_day = (tables[name].lazy() for name in ("spread_hist", "cell_day", "module_day"))
+    return {
+        **tables,
+        "runs": answers["runs"].select(*RUNS),
+        "finding": imbalance(hist, cell_day, module_day, limits).collect(),
+    }
+
+
+def _who(part: Part) -> pl.LazyFrame:
+    return part.roster.lazy().select("no", *PLACE)
+
+
+def _formed(table: str, part: Part, frame: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The columns of a table in their order and types; without a frame its empty form."""
+    schema = TABLES[table]
+    if frame is None:
+        return pl.DataFrame(schema=schema)
+    stamped = frame.with_columns(day=pl.lit(part.day.day), code_version=pl.lit(CODE_VERSION))
+    return stamped.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def _earlier(store: Store, part: Part) -> pl.DataFrame:
+    before = pl.col("day").is_between(part.day.day - HISTORY, part.day.day, closed="left")
+    rows = store.scan("finding").filter(before & pl.col("site").is_in(part.sites) & pl.col("fault").is_not_null())
+    return rows.collect()

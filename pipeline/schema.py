@@ -1,0 +1,163 @@
+"""The columns of every table of the archive, written once (design A.4, A.5). Signed integers: Delta has no others.
+
+Times are ms since 1970, UTC; `day` is the site's local date, `date` the UTC date that an archive partition holds.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import polars as pl
+
+from cellherd.reading import CELLS, SCALARS, TEMPS
+
+Schema: TypeAlias = dict[str, "pl.DataType | type[pl.DataType]"]
+
+_WIDTH: dict[int, type[pl.DataType]] = {8: pl.Int8, 16: pl.Int16, 32: pl.Int32, 64: pl.Int64}
+
+CELL_COLUMNS = tuple(f"c{i:02}" for i in range(CELLS))
+TEMP_COLUMNS = tuple(f"t{i:02}" for i in range(TEMPS))
+SCALAR_COLUMNS = tuple(q.name for q in SCALARS)
+
+PLACE: Schema = dict.fromkeys(("edge", "site", "stack", "module", "unit", "kind"), pl.String)
+IDENTITY: Schema = {"stream": pl.String, "epoch": pl.String, "seq": pl.Int64}
+
+READING: Schema = {
+    **IDENTITY,
+    **PLACE,
+    "date": pl.Date,
+    "ts": pl.Int64,
+    "clk": pl.String,
+    "arrival_ts": pl.Int64,
+    "driver": pl.String,
+    **{q.name: _WIDTH[q.bits] for q in SCALARS},
+    **dict.fromkeys((*CELL_COLUMNS, *TEMP_COLUMNS), pl.Int16),
+    "faults": pl.String,  # sorted ids, space-separated; "" = the BMS says none, null = it does not say
+    "raw": pl.String,
+    "extra": pl.String,
+}
+
+EVENT: Schema = {
+    "event_id": pl.String,
+    **PLACE,
+    "date": pl.Date,
+    "ts": pl.Int64,
+    "phase": pl.String,
+    "episode": pl.String,
+    "fault": pl.String,
+    "severity": pl.String,
+    "priority": pl.Int8,
+    "cuts": pl.String,
+    "origin": pl.String,
+    "vendor": pl.String,
+    "interface": pl.String,
+    "code": pl.String,
+    "cell": pl.Int16,
+    "value": pl.Float64,
+    "threshold": pl.Float64,
+    "value_unit": pl.String,
+    "evidence": pl.String,
+    **IDENTITY,
+}
+
+GAP: Schema = {
+    **IDENTITY,
+    **PLACE,
+    "date": pl.Date,
+    "from_ts": pl.Int64,
+    "to_ts": pl.Int64,
+    "from_seq": pl.Int64,
+    "to_seq": pl.Int64,
+    "of_epoch": pl.String,  # the epoch that from_seq..to_seq count in; null = the record's own
+    "reason": pl.String,
+    "slots": pl.Int64,
+}
+
+_RECORD: Schema = {**IDENTITY, **PLACE, "date": pl.Date, "ts": pl.Int64}
+
+DEVICE_INFO: Schema = {
+    **_RECORD,
+    "serial": pl.String,
+    "model": pl.String,
+    "firmware": pl.String,
+    "hardware": pl.String,
+    "n_cells": pl.Int16,
+    "nominal_mah": pl.Int64,
+    "limits": pl.String,  # JSON: cell_max_mv, cell_min_mv, charge_ma, discharge_ma, charge_mv, ...
+    "other": pl.String,  # JSON: what the device said of itself beyond these
+}
+DEVICE_COUNTER: Schema = {**_RECORD, "name": pl.String, "value": pl.Int64}
+DEVICE_LOG: Schema = {**_RECORD, "device_ts": pl.Int64, "code": pl.String, "text": pl.String, "hex": pl.String}
+EDGE_EVENT: Schema = {**_RECORD, "code": pl.String, "text": pl.String}
+
+_DAILY: Schema = {**PLACE, "day": pl.Date, "code_version": pl.Int32}
+
+MODULE_DAY: Schema = {
+    **_DAILY,
+    "n": pl.Int64,
+    "expected": pl.Int64,
+    "max_gap_ms": pl.Int64,
+    "charge_mah": pl.Float64,
+    "discharge_mah": pl.Float64,
+    "charge_wh": pl.Float64,
+    "discharge_wh": pl.Float64,
+    **{f"{q}_{s}": pl.Float64 for q in ("soc_pm", "temp_dc", "current_ma") for s in ("min", "mean", "max")},
+    "spread_mv_mean": pl.Float64,
+    "spread_mv_max": pl.Float64,
+    "dq": pl.Int64,
+}
+
+CELL_DAY: Schema = {
+    **_DAILY,
+    "cell": pl.Int16,
+    "min_mv": pl.Int16,
+    "max_mv": pl.Int16,
+    "top_first": pl.Int64,  # readings near full in which it is farthest from the mean, above
+    "top_last": pl.Int64,  # ... below
+    "bottom_first": pl.Int64,  # readings near empty in which it is the lowest
+    "mid_far": pl.Int64,  # readings in between in which it is farthest from the mean
+    "jumps": pl.Int64,
+    "balancing_s": pl.Float64,
+    "sxy": pl.Float64,
+    "sxx": pl.Float64,
+    "n": pl.Int64,
+}
+
+SPREAD_HIST: Schema = {**_DAILY, "band": pl.String, "bin_mv": pl.Int32, "n": pl.Int64}
+
+FINDING: Schema = {
+    "finding_id": pl.String,
+    "day": pl.Date,
+    "since_day": pl.Date,
+    "analysis": pl.String,
+    "pattern": pl.String,
+    **PLACE,
+    "cell": pl.Int16,
+    "status": pl.String,  # finding, ok, not_observable, low_quality
+    "fault": pl.String,
+    "severity": pl.String,
+    "priority": pl.Int8,
+    **dict.fromkeys(("value", "lo", "hi", "threshold"), pl.Float64),
+    "value_unit": pl.String,
+    "confidence": pl.Float64,
+    **dict.fromkeys(("reasons", "action", "evidence"), pl.String),  # JSON: catalogue ids and numbers, never prose
+    "rank": pl.Int32,
+    "score": pl.Float64,
+    "code_version": pl.Int32,
+}
+
+TABLES: dict[str, Schema] = {
+    "reading": READING,
+    "event": EVENT,
+    "gap": GAP,
+    "device_info": DEVICE_INFO,
+    "device_counter": DEVICE_COUNTER,
+    "device_log": DEVICE_LOG,
+    "edge_event": EDGE_EVENT,
+    "module_day": MODULE_DAY,
+    "cell_day": CELL_DAY,
+    "spread_hist": SPREAD_HIST,
+    "finding": FINDING,
+}
+PARTITIONED = frozenset({"reading", "event", "gap", "device_info", "device_counter", "device_log", "edge_event"})
+"""Tables with a `date` column that is the partition; the daily ones are small and whole."""

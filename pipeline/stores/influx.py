@@ -1,0 +1,111 @@
+"""InfluxDB 2, and whatever else takes /api/v2/write: points for the dashboards.
+
+Nothing is queued here: what cannot be written stays in the journal and is tried again from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.rest import ApiException
+from urllib3.exceptions import HTTPError
+
+from cellherd.config import read_secret
+from cellherd.settings import Influx
+from pipeline.decode import Decoded
+from pipeline.stores.errors import StoreAway
+from pipeline.stores.lines import Sites, module_lines
+
+Rejected: TypeAlias = Callable[[bytes, str], None]
+"""Is given each line that InfluxDB refuses, and its reason."""
+
+_LINES_AT_ONCE = 5000
+_BAD_LINES = frozenset({400, 413, 422})
+"""Answers that are about lines. Any other refusal (token, bucket, address) is for a person to put right."""
+
+
+@dataclass(slots=True)
+class InfluxWriter:
+    """Writes line protocol synchronously. The token comes from a file and is never shown."""
+
+    settings: Influx
+    rejected: Rejected
+    gzip: bool = False
+    timeout_s: float = 10.0
+    _client: Any = field(init=False, repr=False)
+    _api: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Prepare; connects at the first write. Raises ConfigError if the token cannot be read."""
+        token = read_secret(self.settings.token_file) or ""
+        milliseconds = round(self.timeout_s * 1000)
+        self._client = InfluxDBClient(
+            self.settings.url, token, timeout=milliseconds, enable_gzip=self.gzip, org=self.settings.org
+        )
+        self._api = self._client.write_api(write_options=SYNCHRONOUS)
+
+    def write(self, bucket: str, lines: bytes) -> None:
+        """Store lines (precision ms); a line that is refused goes to `rejected` and harms no other.
+
+        Raises StoreAway while the server is down, busy or does not let us in.
+        """
+        for some in _batches(lines):
+            self._write(bucket, some)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()
+
+    def _write(self, bucket: str, lines: list[bytes]) -> None:
+        try:
+            self._api.write(bucket, record=b"\n".join(lines), write_precision="ms")
+        except ApiException as error:
+            if error.status not in _BAD_LINES:
+                raise StoreAway(f"InfluxDB at {self.settings.url}: {_said(error)}") from None
+            if len(lines) == 1:
+                self.rejected(lines[0], _said(error))
+                return
+            middle = len(lines) // 2
+            self._write(bucket, lines[:middle])
+            self._write(bucket, lines[middle:])
+        except (HTTPError, OSError) as error:
+            raise StoreAway(f"InfluxDB at {self.settings.url} does not answer: {error}") from None
+
+
+def _batches(lines: bytes) -> Iterator[list[bytes]]:
+    whole = lines.splitlines()
+    return (whole[start : start + _LINES_AT_ONCE] for start in range(0, len(whole), _LINES_AT_ONCE))
+
+
+def _said(error: ApiException) -> str:
+    body = error.body or b""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    return f"{error.status} {error.reason} {text[:300]}".strip()
+
+
+@dataclass(slots=True)
+class InfluxSink:
+    """Journal segments into the measurement `module`; points replace themselves, so again changes nothing."""
+
+    writer: InfluxWriter
+    sites: Sites
+    progress: Path
+    """A small file that holds the last segment done."""
+    name: str = "influx"
+
+    def position(self) -> int:
+        """The last segment stored. Without the file all that the journal still holds is written again."""
+        text = self.progress.read_text(encoding="ascii").strip() if self.progress.exists() else ""
+        return int(text) if text.isdecimal() else 0
+
+    def write(self, number: int, decoded: Decoded) -> None:
+        """Store a segment's readings. Raises StoreAway if it has to be tried again."""
+        self.writer.write(self.writer.settings.bucket, module_lines(decoded.frames["reading"], self.sites))
+        fresh = self.progress.with_suffix(".new")
+        fresh.write_text(f"{number}\n", encoding="ascii")
+        fresh.replace(self.progress)

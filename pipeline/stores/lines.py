@@ -1,0 +1,137 @@
+"""InfluxDB's line protocol (design A.6) from frames, as columns and not line by line.
+
+What line protocol would swallow without a word is repaired here: an empty tag would move the point to another series,
+so it becomes `-`; a backslash would eat the separator behind it, so it becomes `/`; NaN and infinity are left out, and
+so is a line without a field. Names of measurements, tags and fields are ours and are refused unless they are plain.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import polars as pl
+
+from cellherd.faults import catalogue
+from cellherd.settings import Site
+from pipeline.days import local_day
+from pipeline.schema import CELL_COLUMNS, MODULE_DAY, PLACE, SCALAR_COLUMNS, TEMP_COLUMNS
+
+_PLAIN = re.compile(r"[a-z][a-z0-9_]*")
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
+_MODULE = ("installer", "site", "stack", "module")
+_DAY_NUMBERS = tuple(name for name in MODULE_DAY if name not in (*PLACE, "day", "code_version"))
+_EDGE_NUMBERS = ("online", "depth", "oldest_ms", "drops", "polls_ok", "polls_bad", "crc_bad")
+
+Sites: TypeAlias = Mapping[str, Site]
+"""The registry's sites by id: they tell the installer and the time zone."""
+
+
+def lines(measurement: str, tags: Sequence[str], frame: pl.DataFrame) -> bytes:
+    """One line a row, newline at each end: `tags` as tags, `ts` (UTC ms) as time, every other column as a field.
+
+    Integers become `i`, floats floats, strings strings; null is left out. Raises ValueError for an odd name.
+    """
+    fields = [name for name in frame.columns if name not in (*tags, "ts") and frame[name].null_count() < len(frame)]
+    for name in (measurement, *tags, *fields):
+        if not _PLAIN.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be a name in line protocol: only a-z, 0-9 and _, a letter first")
+    if not fields or frame.is_empty():
+        return b""
+    body = pl.concat_str([_field(name, frame.schema[name]) for name in fields], separator=",", ignore_nulls=True)
+    head = pl.concat_str([pl.lit(measurement), *(_tag(name) for name in sorted(tags))], separator=",")
+    told = frame.select(head=head, body=body, ts="ts").filter(pl.col("body") != "", pl.col("ts").is_not_null())
+    text = told.select(pl.concat_str(["head", "body", "ts"], separator=" "))
+    out = io.BytesIO()
+    text.write_csv(out, include_header=False, quote_style="never")
+    return out.getvalue()
+
+
+def _tag(name: str) -> pl.Expr:
+    text = pl.col(name).cast(pl.String).str.replace_all(r"[\\\r\n\t]", "/").str.replace_all(r"([,= ])", r"\$1")
+    return pl.concat_str(pl.lit(f"{name}="), pl.when(text != "").then(text).otherwise(pl.lit("-")))
+
+
+def _field(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if kind in _INTEGERS:
+        return pl.concat_str(pl.lit(f"{name}="), column.cast(pl.String), pl.lit("i"))
+    if kind == pl.String:
+        text = column.str.replace_all(r'([\\"])', r"\$1").str.replace_all(r"[\r\n]+", " ")
+        return pl.concat_str(pl.lit(f'{name}="'), text, pl.lit('"'))
+    finite = pl.when(column.is_finite()).then(column.cast(pl.Float64))
+    return pl.concat_str(pl.lit(f"{name}="), finite.cast(pl.String))
+
+
+def module_lines(readings: pl.DataFrame, sites: Sites) -> bytes:
+    """Measurement `module` of readings: scalars, cells, temperatures, minimum, maximum, mean, spread of cells."""
+    cells = [name for name in CELL_COLUMNS if readings[name].null_count() < len(readings)]
+    own = [name for name in SCALAR_COLUMNS if name not in ("cell_min_mv", "cell_max_mv")]
+    kept = ("ts", *_MODULE, "kind", *own, *CELL_COLUMNS, *TEMP_COLUMNS, "faults", "clk")
+    return lines("module", (*_MODULE, "kind"), _placed(readings, sites).select(*kept, **_of_cells(cells)))
+
+
+def _of_cells(cells: list[str]) -> dict[str, pl.Expr]:
+    """What the cells show counts; where a device does not show them, what it says of them."""
+    said = {name: pl.col(name) for name in ("cell_min_mv", "cell_max_mv")}
+    if not cells:
+        return said
+    wide = [pl.col(name).cast(pl.Int32) for name in cells]  # Polars sums Int16 within 16 bits
+    low, high = pl.min_horizontal(wide), pl.max_horizontal(wide)
+    return {
+        "cell_min_mv": pl.coalesce(low, said["cell_min_mv"]),
+        "cell_max_mv": pl.coalesce(high, said["cell_max_mv"]),
+        "cell_mean_mv": pl.mean_horizontal(wide),
+        "cell_spread_mv": (high - low).cast(pl.Float64),
+    }
+
+
+def fault_lines(events: pl.DataFrame, sites: Sites) -> bytes:
+    """Measurement `fault` of events: active 1 when a fault enters, 0 when it leaves; notes are not for dashboards."""
+    told = events.filter(pl.col("phase").is_in(["enter", "leave"])).with_columns(
+        active=(pl.col("phase") == "enter").cast(pl.Int8), text=_title()
+    )
+    kept = ("ts", *_MODULE, "fault", "active", "priority", "cell", "value", "code", "text")
+    return lines("fault", (*_MODULE, "fault"), _placed(told, sites).select(kept))
+
+
+def finding_lines(findings: pl.DataFrame, sites: Sites) -> bytes:
+    """Measurement `finding`, at the local midnight of its `day`; the cell is a tag, `-` for a whole module."""
+    told = _at_midnight(findings, sites).with_columns(text=_title())
+    tags = (*_MODULE, "analysis", "pattern", "cell")
+    fields = ("status", "text", "priority", "value", "lo", "hi", "threshold", "confidence", "score")
+    return lines("finding", tags, _placed(told, sites).select("ts", *tags, *fields))
+
+
+def module_day_lines(days: pl.DataFrame, sites: Sites) -> bytes:
+    """Measurement `module_day`: the table's numbers, at the local midnight of `day`."""
+    frame = _placed(_at_midnight(days, sites), sites)
+    return lines("module_day", _MODULE, frame.select("ts", *_MODULE, *_DAY_NUMBERS))
+
+
+def edge_lines(health: pl.DataFrame, sites: Sites) -> bytes:
+    """Measurement `edge` of a frame with ts, site, edge and any of the measurement's numbers."""
+    numbers = [name for name in _EDGE_NUMBERS if name in health.columns]
+    tags = ("installer", "site", "edge")
+    return lines("edge", tags, _placed(health, sites).select("ts", *tags, *numbers))
+
+
+def _placed(frame: pl.DataFrame, sites: Sites) -> pl.DataFrame:
+    installers = {name: site.installer for name, site in sites.items()}
+    known = pl.col("site").replace_strict(installers, default=None, return_dtype=pl.String)
+    return frame.with_columns(installer=known)
+
+
+def _at_midnight(frame: pl.DataFrame, sites: Sites) -> pl.DataFrame:
+    places = frame.select("site", "day").unique()
+    zones = [sites[site].tz if site in sites else "UTC" for site in places["site"]]
+    starts = [local_day(day, zone).start for day, zone in zip(places["day"], zones, strict=True)]
+    times = places.with_columns(ts=pl.Series(starts, dtype=pl.Int64))
+    return frame.join(times, on=["site", "day"], nulls_equal=True, maintain_order="left")
+
+
+def _title() -> pl.Expr:
+    titles = {name: fault.title for name, fault in catalogue().items()}
+    return pl.col("fault").replace_strict(titles, default=pl.col("fault"), return_dtype=pl.String)

@@ -1,0 +1,113 @@
+"""The storing process: reads sealed journal segments and brings them to every store. Begun by `pipeline.storeroom`.
+
+It may be killed at any moment: what a store has, the store knows. It ends at once with its parent, and by itself, after
+a moment for what is sealed, when the parent hangs up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from threading import Event, Lock, Thread
+from time import time_ns
+
+from cellherd.settings import Site
+from pipeline.deadletters import DeadLetters
+from pipeline.edge_points import EdgePoints
+from pipeline.edges import Edge, Edges
+from pipeline.entry import Dead, Entry
+from pipeline.lifeline import die_with
+from pipeline.sinks import Feeders, Segments, Sink
+from pipeline.storeroom import LARGEST, LOG_FORMAT, Task
+from pipeline.stores.archive import Archive, ArchiveSink
+from pipeline.stores.influx import InfluxSink, InfluxWriter
+
+
+def main() -> None:
+    """Serve the parent that started this process."""
+    task = listen()
+    with ExitStack() as last:
+        letters = DeadLetters(task.state / "deadletters.sqlite")
+        last.callback(letters.close)
+        edges = Edges()
+        sinks: list[Sink] = [ArchiveSink(Archive(task.config.archive.uri or str(task.state / "archive")), task.series)]
+        if task.config.influx is not None:
+            writer = InfluxWriter(task.config.influx, partial(_keep, letters))
+            last.callback(writer.close)
+            points = EdgePoints(writer, edges, _sites(task))
+            points.start()
+            last.callback(points.stop)
+            sinks.append(InfluxSink(writer, _sites(task), task.state / f"influx.{task.series}.position"))
+        serve(task, sinks, letters, edges)
+
+
+def listen() -> Task:
+    """What the parent wants; from here on this process ends with it, and with no signal meant for it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    task = Task.model_validate_json(sys.stdin.buffer.read())
+    die_with(task.parent, signal.SIGKILL)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    return task
+
+
+def serve(task: Task, sinks: Sequence[Sink], letters: DeadLetters, edges: Edges) -> None:
+    """Feed the sinks until the parent hangs up and they have what is sealed. Exits with 1 if a thread of ours died."""
+    control = socket.socket(fileno=task.control)
+    segments = Segments(task.state / "journal", letters, task.upto)
+    with _alone(task):
+        reporting = Lock()
+
+        def report() -> None:
+            with reporting, suppress(OSError):  # the parent may be gone
+                control.send(json.dumps(feeders.status()).encode())
+
+        feeders = Feeders(sinks, segments, report)
+        ended = Event()
+        Thread(target=_hear, args=(control, segments, edges, ended), name="parent", daemon=True).start()
+        gc.collect()
+        gc.freeze()  # libraries are here to stay: not looked through again, decoding takes a third less
+        feeders.start()
+        while not ended.wait(1.0):
+            if not feeders.alive():
+                sys.exit(1)
+        feeders.stop()
+
+
+def _hear(control: socket.socket, segments: Segments, edges: Edges, ended: Event) -> None:
+    with suppress(ConnectionResetError):
+        while message := control.recv(LARGEST):
+            told = json.loads(message)
+            if "upto" in told:
+                segments.announce(told["upto"])
+            else:
+                edges.known[told["edge"]] = Edge(told["last_seen"], told["status"], told["health"])
+    ended.set()
+
+
+@contextmanager
+def _alone(task: Task) -> Iterator[None]:
+    """Wait until the storing process before this one, whose parent was killed, is gone too."""
+    with (task.state / "storing.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(letters: DeadLetters, line: bytes, reason: str) -> None:
+    letters.put([Dead(Entry("influx", line, time_ns() // 1_000_000, "", ""), "rejected", reason)])
+
+
+def _sites(task: Task) -> dict[str, Site]:
+    return {site.id: site for site in task.config.site}
+
+
+if __name__ == "__main__":
+    main()
