@@ -1,0 +1,331 @@
+"""What is sent when: new before old, never more than the window, again and again until the server has it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cellherd import topics, wire
+from collectors import entries, sender
+from collectors.entries import Entry
+from collectors.orders import Receipt, Replay
+from collectors.outbox import Outbox
+from collectors.sender import BACKFILL, FIRST_S, JITTER, WINDOW, Sender
+from tests.collectors.outboxes import bodies, outbox, reading, record
+
+Key = tuple[str, int]
+
+
+class Wire:
+    """A broker that keeps what it is given, while it is there."""
+
+    def __init__(self) -> None:
+        self.there = True
+        self.sent: list[tuple[str, bytes]] = []
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        if self.there:
+            self.sent.append((topic, payload))
+        return self.there
+
+    def take(self) -> list[dict[Key, int]]:
+        """What was sent since the last look: a message is its numbers with their voltages (0: a record)."""
+        taken, self.sent = self.sent, []
+        return [contents(*message) for message in taken]
+
+
+def contents(topic: str, payload: bytes) -> dict[Key, int]:
+    channel = topics.parse(topic).channel
+    if channel == "e":
+        body = wire.unpack_record(payload)
+        return {(body["epoch"], body["seq"]): 0}
+    source, lines = wire.unpack(wire.inflate(payload) if channel == "rz" else payload)
+    return {(source.epoch, line.seq): int(str(line.row["voltage_mv"])) for line in lines}
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Outbox]:
+    opened = outbox(tmp_path)
+    yield opened
+    opened.close()
+
+
+def numbers(messages: list[dict[Key, int]]) -> list[list[int]]:
+    return [[seq for _, seq in message] for message in messages]
+
+
+def made(box: Outbox) -> tuple[Sender, Wire]:
+    line = Wire()
+    return Sender("hillside", box, line.publish, Random(1)), line
+
+
+def receipt(box: Outbox, upto: int, **more: Any) -> Receipt:
+    return Receipt(box.stream, box.last()[0], upto, **more)
+
+
+def test_each_commit_leaves_at_once_with_one_message_a_module(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(1, "m1"), reading(2, "m2"), reading(3, "m1")]))
+    send.turn(1.0)
+    assert numbers(line.take()) == [[1, 3], [2]]
+    send.turn(2.0)
+    assert line.take() == []
+
+
+def test_what_has_no_receipt_is_sent_again_ever_more_seldom(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(1), reading(2)]))
+    times = []
+    for tenth in range(10, 40_000):
+        send.turn(tenth / 10)
+        if line.take():
+            times.append(tenth / 10)
+    waits = [after - before for before, after in pairwise(times)]
+    assert all(
+        wait * (1 - JITTER) - 0.2 <= seen <= wait * (1 + JITTER) + 0.2
+        for seen, wait in zip(waits, (FIRST_S, 20, 40, 80, 160, 300, 300, 300), strict=False)
+    ), waits
+    send.receipt(receipt(box, 1))
+    send.turn(5000.0)
+    assert numbers(line.take()) == [[2]], "only the rest is sent again"
+    send.receipt(receipt(box, 0, also=((2, 2),)))
+    send.turn(9000.0)
+    assert (line.take(), box.depth()) == ([], 0)
+
+
+def test_on_a_new_connection_everything_without_a_receipt_goes_at_once(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(1)]))
+    send.turn(1.0)
+    line.take()
+    send.reconnected()
+    send.turn(1.1)
+    assert numbers(line.take()) == [[1]]
+
+
+def test_never_more_than_the_window_is_on_its_way_and_old_rows_leave_room_for_new_ones(box: Outbox) -> None:
+    box.commit([reading(n, f"m{n % 20}") for n in range(200)])
+    send, line = made(box)
+    send.turn(1.0)
+    old = line.take()
+    assert len(old) == BACKFILL
+    send.committed(box.commit([reading(n, f"m{n % 20}") for n in range(200, 220)]))
+    send.turn(1.1)
+    assert numbers(line.take()) == [[seq] for seq in range(201, 201 + WINDOW - BACKFILL)], "what is new overtakes"
+    send.receipt(receipt(box, 0, also=tuple((seq, seq) for message in old for _, seq in message)))
+    send.turn(1.2)
+    assert len(line.take()) == BACKFILL
+
+
+def test_old_rows_are_packed_and_deflated(box: Outbox) -> None:
+    box.commit([reading(n) for n in range(150)])
+    send, line = made(box)
+    send.turn(1.0)
+    assert [topic for topic, _ in line.sent] == ["fleet/hillside/rz/s1/m1"] * 3
+    assert sum(len(payload) for _, payload in line.sent) < 150 * 150
+    assert [len(message) for message in line.take()] == [60, 60, 30]
+
+
+def test_readings_of_a_battery_at_rest_go_in_parts_that_are_no_bombs(box: Outbox) -> None:
+    same = reading(1)
+    box.commit([same] * 60)
+    send, line = made(box)
+    send.turn(1.0)
+    assert sorted(seq for message in numbers(line.take()) for seq in message) == list(range(1, 61))
+
+
+def test_a_newer_reading_takes_the_place_of_one_that_waits_and_that_one_follows_later(box: Outbox) -> None:
+    send, line = made(box)
+    line.there = False
+    for n in range(3):
+        send.committed(box.commit([reading(n)]))
+        send.turn(n + 1.0)
+    line.there = True
+    send.reconnected()
+    send.turn(9.0)
+    first, *rest = numbers(line.take())
+    assert sorted([*first, *(seq for message in rest for seq in message)]) == [1, 2, 3]
+
+
+def test_urgent_rows_overtake_and_a_record_is_a_message_of_its_own(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(1), record("trips"), reading(2, urgent=True)]))
+    send.turn(1.0)
+    assert topics.parse(line.sent[0][0]).channel == "e"
+    assert numbers(line.take()) == [[2], [3], [1]]
+
+
+def test_a_message_that_would_be_too_large_goes_in_halves_and_a_reading_that_is_becomes_a_gap(box: Outbox) -> None:
+    noise = Random(7).randbytes(18_000).hex()
+    large = reading(1)
+    rows = [Entry(large.about, {**large.body, "raw": {"dump": noise}}) for _ in range(3)]
+    huge = Entry(large.about, {**large.body, "raw": {"dump": noise * 2}})
+    box.commit([*rows, huge])
+    send, line = made(box)
+    send.turn(1.0)
+    assert sorted(seq for message in numbers(line.take()) for seq in message) == [1, 2, 3]
+    assert [body["reason"] for body in bodies(box, box.commit())] == ["rejected"]
+
+
+def test_a_replay_brings_rows_back(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(n) for n in range(5)]))
+    send.turn(1.0)
+    line.take()
+    send.receipt(receipt(box, 5))
+    send.replay(Replay(box.stream, box.last()[0], 2, 3))
+    send.turn(2.0)
+    assert numbers(line.take()) == [[2, 3]]
+
+
+def test_refused_rows_are_not_sent_again(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(1), reading(2, "m2")]))
+    send.turn(1.0)
+    line.take()
+    send.receipt(receipt(box, 0, also=((2, 2),), bad={1: "range"}))
+    send.committed(box.commit())
+    for now in (50.0, 500.0):
+        send.turn(now)
+    told = {value for message in line.take() for value in message.values()}
+    assert told == {0}, "only the gap that tells of it"
+
+
+def test_one_bad_reading_is_found_in_a_full_message_and_its_neighbours_arrive(box: Outbox) -> None:
+    send, line = made(box)
+    box.commit([reading(n) for n in range(1, 61)])
+    had: set[int] = set()
+    for now in range(1, 99):
+        send.turn(float(now))
+        for seqs in numbers(line.take()):
+            bad = 23 in seqs
+            had |= set() if bad else set(seqs)
+            also = tuple((seq, seq) for seq in sorted(had))
+            send.receipt(receipt(box, 0, also=also, bad=dict.fromkeys(seqs, "range") if bad else {}))
+    assert had == set(range(1, 61)) - {23}
+    (gap,) = bodies(box, box.commit())
+    assert (gap["reason"], gap["slots"], gap["from_seq"]) == ("rejected", 1, 23)
+
+
+def test_readings_of_an_edge_that_is_not_enrolled_are_kept_for_a_replay(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(1), reading(2)]))
+    send.turn(1.0)
+    send.receipt(receipt(box, 0, bad={1: "unknown_module", 2: "unknown_module"}))
+    line.take()
+    send.replay(Replay(box.stream, box.last()[0], 1, 2))
+    send.turn(2.0)
+    assert numbers(line.take()) == [[1, 2]]
+
+
+class OutboxAndServer(RuleBasedStateMachine):
+    """Anything may be lost, doubled, late or out of order, and the edge may die at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.now = 1.0
+        self.said = 0
+        self.committed: dict[Key, int] = {}
+        self.server: dict[Key, int] = {}
+        self.network: list[dict[Key, int]] = []
+        self.receipts: list[Receipt] = []
+        self.open()
+
+    def open(self) -> None:
+        self.box = outbox(Path(self.folder.name))
+        self.box._spool._db.execute("pragma synchronous=off")  # this machine does not lose power, only its process
+        self.sender, self.line = made(self.box)
+
+    @rule(modules=st.lists(st.sampled_from(["m1", "m2", "m3"]), min_size=1, max_size=4), urgent=st.booleans())
+    def commit(self, modules: list[str], urgent: bool) -> None:
+        said = [reading(self.said + i, module, urgent=urgent) for i, module in enumerate(modules)]
+        rows = self.box.commit(said)
+        for i, row in enumerate(rows):
+            self.committed[row.epoch, row.seq] = self.said + i
+        self.said += len(modules)
+        self.sender.committed(rows)
+
+    @rule(wait_s=st.sampled_from([0.1, 15.0, 400.0]), there=st.booleans())
+    def turn(self, wait_s: float, there: bool) -> None:
+        self.now += wait_s
+        self.line.there = there
+        self.sender.turn(self.now)
+        self.network += self.line.take()
+
+    @rule(pick=st.randoms(use_true_random=False), lost=st.booleans(), again=st.booleans())
+    def deliver(self, pick: Random, lost: bool, again: bool) -> None:
+        if self.network:
+            message = self.network[pick.randrange(len(self.network))]
+            if not again:
+                self.network.remove(message)
+            if not lost:
+                self.server |= message
+
+    @rule(pick=st.randoms(use_true_random=False))
+    def say_receipt(self, pick: Random) -> None:
+        epochs = sorted({epoch for epoch, _ in self.server})
+        if epochs:
+            self.receipts.append(self.receipt_of(epochs[pick.randrange(len(epochs))]))
+
+    def receipt_of(self, epoch: str) -> Receipt:
+        had = sorted(seq for known, seq in self.server if known == epoch)
+        upto = next((n for n, seq in enumerate(had) if seq != n + 1), len(had))
+        return Receipt(self.box.stream, epoch, upto, tuple((seq, seq) for seq in had[upto:]))
+
+    @rule(pick=st.randoms(use_true_random=False), again=st.booleans())
+    def hear_receipt(self, pick: Random, again: bool) -> None:
+        if self.receipts:
+            at = pick.randrange(len(self.receipts))
+            self.sender.receipt(self.receipts[at] if again else self.receipts.pop(at))
+
+    @rule(first=st.integers(1, 9), more=st.integers(0, 9))
+    def replay(self, first: int, more: int) -> None:
+        self.sender.replay(Replay(self.box.stream, self.box.last()[0], first, first + more))
+
+    @rule()
+    def reconnect(self) -> None:
+        self.sender.reconnected()
+
+    @rule()
+    def crash(self) -> None:
+        self.box.abandon()
+        self.open()
+
+    @invariant()
+    def only_what_the_server_has_is_freed(self) -> None:
+        waiting = {(row.epoch, row.seq) for row in self.box.pending(10_000)}
+        assert self.committed.keys() - self.server.keys() <= waiting <= self.committed.keys()
+        assert len(waiting) == self.box.depth()
+
+    def teardown(self) -> None:
+        self.line.there = True
+        for _ in range(200):
+            if not self.box.depth():
+                break
+            self.now += 400
+            self.sender.turn(self.now)
+            for message in self.line.take():
+                self.server |= message
+            for epoch in {epoch for epoch, _ in self.server}:
+                self.sender.receipt(self.receipt_of(epoch))
+        self.box.close()
+        self.folder.cleanup()
+        assert self.server == self.committed, "all that was committed arrives, as it was said"
+
+
+TestOutboxAndServer = OutboxAndServer.TestCase
+TestOutboxAndServer.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_the_numbers_of_this_page_are_those_of_the_design() -> None:
+    assert (WINDOW, FIRST_S, sender.LONGEST_S, entries.PACK) == (10, 10, 300, 60)

@@ -1,0 +1,28 @@
+"""Fixtures that several rooms' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import services
+from tests.services import Service
+
+
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with services.influxd(tmp_path_factory.mktemp("influxdb")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with services.victoria_metrics(tmp_path_factory.mktemp("victoria")) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with services.mosquitto_broker(tmp_path_factory.mktemp("mosquitto")) as service:
+        yield service
