@@ -141,8 +141,8 @@ def as_row(measured: Measured) -> Row:
     A number too wide for its column (a cell of 65,535 mV in a frame with a good checksum) becomes None and stands
     under its own name in extra instead, so that it costs neither itself nor its neighbours their way.
     """
-    row, beyond = dict(_said(measured)), dict(_beyond(measured))
-    if extra := {**measured.extra, **beyond}:
+    row, wide = dict(_said(measured)), beyond(measured)
+    if extra := {**measured.extra, **wide}:
         row["extra"] = extra
     return row
 
@@ -160,6 +160,11 @@ def _said(measured: Measured) -> Iterator[tuple[str, object]]:
         yield "faults", sorted(measured.faults)
     if measured.raw:
         yield "raw", dict(measured.raw)
+
+
+def beyond(measured: Measured) -> dict[str, int]:
+    """Numbers too wide for their column, and cells and sensors beyond the last one, each under its own name."""
+    return dict(_beyond(measured))
 
 
 def _beyond(measured: Measured) -> Iterator[tuple[str, int]]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cellherd.errors import BadFrame, ConfigError
-from collectors.decode import parse, results
+from collectors.decode import HEX, parse, results
 from collectors.drivers import WHERE, driver
 from collectors.kernel import CanFrame, Driver
 
@@ -25,7 +25,10 @@ def decode(
     request: Annotated[
         str | None, typer.Option(help="The request these frames answer, where they do not tell it themselves.")
     ] = None,
-    text: Annotated[Path | None, typer.Option(metavar="FILE", help="Take the frames from a file, one a line.")] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take the frames from a file: one a line, or a whole console answer."),
+    ] = None,
 ) -> None:
     """Decode frames of a BMS into JSON lines, one for each frame and module.
 
@@ -41,13 +44,15 @@ def decode(
     cellherd decode pylontech_can 356#7A13F2FE6B01 359#0000000006504E
 
     cellherd decode pylontech_rs485 --text answers.txt
+
+    cellherd decode pylontech_console --text pwr.txt
     """
     known = driver(name)
     if not frames and text is None:
         raise typer.BadParameter("give a frame, - for standard input, or --text FILE")
     asked = None if request is None else _request(known, request)
     bad = False
-    for said in results(known, _lines(frames or [], text), asked):
+    for said in results(known, _texts(known, frames or [], text), asked):
         typer.echo(json.dumps(said))
         bad = bad or "error" in said
     if bad:
@@ -62,18 +67,31 @@ def _request(known: Driver, text: str) -> bytes:
     return chunk.data if isinstance(chunk, CanFrame) else chunk
 
 
-def _lines(frames: list[str], path: Path | None) -> Iterator[str]:
+def _texts(known: Driver, frames: list[str], path: Path | None) -> Iterator[str]:
     if path is not None:
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            yield from _frames(known, path.read_bytes())
         except OSError as error:
             raise ConfigError(str(path), [error.strerror or "cannot be read"]) from None
-        yield from filter(str.strip, text.splitlines())
     for frame in frames:
         if frame == "-":
-            yield from filter(str.strip, sys.stdin)
+            yield from _frames(known, sys.stdin.buffer.read()) if known.spans_lines else filter(str.strip, sys.stdin)
         else:
             yield frame
+
+
+def _frames(known: Driver, data: bytes) -> Iterator[str]:
+    """One a line, or the whole text of a driver whose frames span lines, unless every line is hex.
+
+    A lone byte above 127, as in a checksum, is never UTF-8.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    lines = list(filter(str.strip, text.splitlines()))
+    whole = known.spans_lines and not all(HEX.fullmatch(line.strip()) for line in lines)
+    return iter([text] if whole else lines)
 
 
 def drivers() -> None:

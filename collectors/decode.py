@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from cellherd.errors import BadFrame
-from cellherd.reading import Measured, as_row
+from cellherd.reading import Measured, as_row, beyond
 from collectors.kernel import CanFrame, Chunk, Driver
 
 CAN = re.compile(r"(?:\([\d.]+\)\s+\S+\s+)?([0-9A-Fa-f]{1,8})#([0-9A-Fa-f.\s]*)")
@@ -20,6 +20,8 @@ def parse(driver: Driver, text: str) -> Chunk:
 
     Raises BadFrame with what the driver would have liked.
     """
+    if driver.spans_lines and not HEX.fullmatch(text.strip()):
+        return _bytes(text)
     text = text.strip().removesuffix("\\r")
     if "can" in driver.links:
         return _can(text)
@@ -28,6 +30,14 @@ def parse(driver: Driver, text: str) -> Chunk:
     if driver.ascii:
         return text.encode("ascii", "replace") + b"\r"
     raise BadFrame(f"{text[:60]!r} is not hex, two digits a byte")
+
+
+def _bytes(text: str) -> bytes:
+    """The text byte for byte, Latin-1, also where an argument's bytes were no UTF-8."""
+    try:
+        return text.encode("latin-1", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("ascii", "replace")
 
 
 def _can(text: str) -> CanFrame:
@@ -55,7 +65,7 @@ def render(measured: Measured) -> dict[str, object]:
         said["kind"] = measured.kind
     said |= as_row(measured)
     info = dict(measured.info)
-    extra: dict[str, object] = dict(measured.extra)
+    extra: dict[str, object] = {**measured.extra, **beyond(measured)}
     extra |= {f"limit_{name}": value for name, value in measured.limits.items()}
     extra |= measured.counters
     extra |= {name: value for name, value in info.items() if not isinstance(value, str)}

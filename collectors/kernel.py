@@ -22,14 +22,18 @@ class Unsupported(BadFrame):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Bytes for a serial line or a socket; the driver's `extract` says which bytes are the answer."""
+    """Bytes for a serial line or a socket; the driver's `extract` says which bytes are the answer.
+
+    `parts` is how many answers come where only the asker knows it; they are handed over as one.
+    """
 
     data: bytes
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Registers:
-    """A Modbus read of `count` registers; the answer is their bytes as they came, big-endian."""
+    """A Modbus read of `count` registers, big-endian as they come, or coils (function 1), eight to a byte."""
 
     function: Literal[1, 3, 4]
     start: int
@@ -85,13 +89,14 @@ class Driver:
     once a day (serial, model, limits); `seldom` every half minute (counters, logs). `allow` lists everything that may
     ever be sent; a listener's is empty. `line` is what an installer must know of the wiring; `baud`, `gap_s`,
     `timeout_s` and `silence_s` are the protocol's pace.
+    `ascii` frames may be given as text; where one `spans_lines`, a text file is one frame as it stands.
     """
 
     name: str
     brand: str
     title: str
     line: str
-    links: tuple[Literal["serial", "tcp", "modbus", "can"], ...]
+    links: tuple[Literal["serial", "tcp", "modbus", "can", "ble"], ...]
     decode: Decode
     allow: tuple[Permit, ...] = ()
     poll: Poll | None = None
@@ -107,6 +112,7 @@ class Driver:
     timeout_s: float = 0.5
     silence_s: float = 10.0
     ascii: bool = False
+    spans_lines: bool = False
 
 
 def permits(driver: Driver, request: Request) -> bool:

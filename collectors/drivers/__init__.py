@@ -9,10 +9,30 @@ from cellherd.errors import CellherdError
 from collectors.kernel import Driver
 
 WHERE = {
+    "ant_new": "collectors.drivers.ant_new",
+    "ant_old": "collectors.drivers.ant_old",
+    "chargery": "collectors.drivers.chargery",
+    "daly_can": "collectors.drivers.daly_can",
+    "daly_d2": "collectors.drivers.daly_d2",
+    "daly_uart": "collectors.drivers.daly_uart",
     "jbd": "collectors.drivers.jbd",
+    "jbd_up16s": "collectors.drivers.jbd_up16s",
+    "jk_ble": "collectors.drivers.jk_ble",
+    "jk_can": "collectors.drivers.jk_can",
     "jk_modbus": "collectors.drivers.jk_modbus",
+    "jk_nw": "collectors.drivers.jk_nw",
+    "jk_pb": "collectors.drivers.jk_pb",
+    "pace": "collectors.drivers.pace",
     "pylontech_can": "collectors.drivers.pylontech_can",
+    "pylontech_console": "collectors.drivers.pylontech_console",
+    "pylontech_force_modbus": "collectors.drivers.pylontech_force_modbus",
+    "pylontech_hv_can": "collectors.drivers.pylontech_hv_can",
     "pylontech_rs485": "collectors.drivers.pylontech_rs485",
+    "seplos_v2": "collectors.drivers.seplos_v2",
+    "seplos_v3": "collectors.drivers.seplos_v3",
+    "victron_can": "collectors.drivers.victron_can",
+    "victron_hex": "collectors.drivers.victron_hex",
+    "victron_vedirect": "collectors.drivers.victron_vedirect",
 }
 """Driver name -> module; the module's last line is `DRIVER`."""
 

@@ -48,8 +48,8 @@ def database() -> Any:
         from cantools.database import load_string  # noqa: PLC0415 - see above
     except ImportError:
         raise CellherdError("CAN needs cantools: pip install 'cellherd[edge]'") from None
-    text = resources.files("collectors").joinpath("dbc", "pylon_lv.dbc").read_text(encoding="utf-8")
-    return load_string(text, database_format="dbc")
+    signals = resources.files("collectors").joinpath("dbc", "pylon_lv.dbc").read_text(encoding="utf-8")
+    return load_string(signals, database_format="dbc")
 
 
 def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:  # nobody asks here
@@ -61,17 +61,17 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]: 
     if len(frame.data) > 8:
         raise BadFrame("more than 8 bytes on classic CAN", frame.data)
     if frame.id == MAKER:
-        return (Measured(kind="bank", info={"maker": _text(frame.data)}),)
+        return (Measured(kind="bank", info={"maker": text(frame.data)}),)
     if frame.id not in KNOWN:
         return (Measured(kind="bank", raw={f"{frame.id:03x}": frame.data.hex()}),)
     signals: dict[str, float] = database().decode_message(
         frame.id, frame.data, decode_choices=False, allow_truncated=True
     )
-    _mend(signals)
-    return (combine(_named(signals), _alarms(frame), _identity(frame)),)
+    mend(signals)
+    return (combine(named(signals, SIGNALS), alarms(frame), identity(frame)),)
 
 
-def _mend(signals: dict[str, float]) -> None:
+def mend(signals: dict[str, float]) -> None:
     """Some senders give a negative limit, a second SOC of zero, or nothing where others count cycles."""
     if "discharge_current_limit" in signals:
         signals["discharge_current_limit"] = abs(signals["discharge_current_limit"])
@@ -82,9 +82,10 @@ def _mend(signals: dict[str, float]) -> None:
         del signals["cycles"]
 
 
-def _named(signals: Mapping[str, float]) -> Measured:
+def named(signals: Mapping[str, float], names: Mapping[str, tuple[str, int]]) -> Measured:
+    """Signals by our names and in our units."""
     values: dict[str, Any] = {}
-    for signal, (name, times) in SIGNALS.items():
+    for signal, (name, times) in names.items():
         if signal not in signals:
             continue
         value = round(signals[signal] * times)
@@ -96,7 +97,7 @@ def _named(signals: Mapping[str, float]) -> Measured:
     return Measured(kind="bank", **values)
 
 
-def _alarms(frame: CanFrame) -> Measured:
+def alarms(frame: CanFrame) -> Measured:
     """Bits of 0x359, pairs of 0x35A: 01 is active, 10 fine, 00 not supported, 11 not available."""
     if frame.id not in (ALARMS_V12, ALARMS_V13) or not frame.data:
         return Measured(kind="bank")
@@ -109,14 +110,16 @@ def _alarms(frame: CanFrame) -> Measured:
     return Measured(kind="bank", faults=word.of_mask(mask), raw={f"{frame.id:03x}": data.hex()})
 
 
-def _identity(frame: CanFrame) -> Measured:
+def identity(frame: CanFrame) -> Measured:
+    """Chemistry and version of 0x35F."""
     if frame.id != IDENTITY or len(frame.data) < 4:
         return Measured(kind="bank")
-    chemistry = _text(frame.data[:2]) if frame.data[:2].isalpha() else frame.data[:2].hex()
+    chemistry = text(frame.data[:2]) if frame.data[:2].isalpha() else frame.data[:2].hex()
     return Measured(kind="bank", info={"chemistry": chemistry, "firmware": f"{frame.data[2]}.{frame.data[3]}"})
 
 
-def _text(data: bytes) -> str:
+def text(data: bytes) -> str:
+    """Letters up to the first zero."""
     return data.split(b"\0")[0].decode("ascii", "replace").strip()
 
 

@@ -21,12 +21,13 @@ class Emulator:
 
     `answer(request, address, truths)` gives the bytes of the answer, register bytes for Registers, None to stay
     silent. `cut` takes one whole request off a buffer: (request or None, rest). `broadcast(truths)` gives one round
-    of CAN frames.
+    of CAN frames, `push(truths)` one round of what a device sends over a serial line by itself.
     """
 
     answer: Callable[[Request, int, Truths], Answer | None] = lambda request, address, truths: None
     cut: Callable[[bytes], tuple[bytes | None, bytes]] = lambda buffer: (buffer or None, b"")
     broadcast: Callable[[Truths], list[CanFrame]] = lambda truths: []
+    push: Callable[[Truths], list[bytes]] | None = None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -14,9 +14,37 @@ from cellherd.reading import Measured
 from collectors import drivers
 from collectors.emulators import framing, wires
 from collectors.emulators.device import EmulatedDevice, Emulator, Truths
-from collectors.kernel import Answer, CanFrame, Conversation, Driver, Request, converse
+from collectors.kernel import Answer, CanFrame, Chunk, Conversation, Driver, Request, converse
 
-WHERE = {name: f"collectors.emulators.{name}" for name in ("jbd", "jk_modbus", "pylontech_rs485", "pylontech_can")}
+WHERE = {
+    name: f"collectors.emulators.{name}"
+    for name in (
+        "ant_new",
+        "ant_old",
+        "chargery",
+        "daly_can",
+        "daly_d2",
+        "daly_uart",
+        "jbd",
+        "jbd_up16s",
+        "jk_ble",
+        "jk_can",
+        "jk_modbus",
+        "jk_nw",
+        "jk_pb",
+        "pace",
+        "pylontech_can",
+        "pylontech_console",
+        "pylontech_force_modbus",
+        "pylontech_hv_can",
+        "pylontech_rs485",
+        "seplos_v2",
+        "seplos_v3",
+        "victron_can",
+        "victron_hex",
+        "victron_vedirect",
+    )
+}
 """Driver name -> module; the module's last line is `EMULATOR`."""
 CAN_PERIOD_S = 1.0
 
@@ -49,7 +77,8 @@ class Running:
 def start(spec: Iterable[EmulatedDevice], clock: Clock | None = None, *, can_s: float = CAN_PERIOD_S) -> list[Running]:
     """Put devices on their wires, living on by the clock from where their history ended.
 
-    `can_s` is the period of CAN devices. Raises CellherdError for a wire that a device cannot hang on.
+    `can_s` is the period of devices that send by themselves. Raises CellherdError for a wire that a device cannot
+    hang on.
     """
     running = [Running(device, _wire(device, clock or SystemClock(), can_s)) for device in spec]
     for one in running:
@@ -65,7 +94,9 @@ def _wire(device: EmulatedDevice, clock: Clock, can_s: float) -> wires.Wire:
         if device.wire == "slcan":
             return wires.SlcanWire(device.trouble, rounds, can_s)
         return wires.VirtualBus(device.trouble, rounds, f"emulated-{uuid4().hex[:8]}", can_s)
-    if device.wire not in ("pty", "tcp") or "can" in known.links:
+    if acts.push and device.wire == "pty":
+        return wires.PushWire(device.trouble, partial(_push, device, acts.push, clock), can_s)
+    if device.wire not in ("pty", "tcp") or "can" in known.links or acts.push:
         raise CellherdError(f"an emulated {device.driver} cannot hang on {device.wire!r}")
     modbus = "modbus" in known.links
     reply = partial(_reply, device, acts, clock)
@@ -84,6 +115,10 @@ def _broadcast(device: EmulatedDevice, acts: Emulator, clock: Clock) -> list[Can
     return acts.broadcast(device.truths(clock.wall()))
 
 
+def _push(device: EmulatedDevice, push: Callable[[Truths], list[bytes]], clock: Clock) -> bytes:
+    return b"".join(push(device.truths(clock.wall())))
+
+
 def history(device: EmulatedDevice, start_ts: int, end_ts: int, step_s: float) -> Iterator[tuple[int, int, Measured]]:
     """Live from `start_ts` until before `end_ts` (ms UTC) in steps, and read the device at each of them.
 
@@ -95,7 +130,7 @@ def history(device: EmulatedDevice, start_ts: int, end_ts: int, step_s: float) -
     for ts in range(start_ts, end_ts, round(step_s * 1000)):
         truths = device.truths(ts)
         for address in _asked(known, truths):
-            for measured in _poll(known, acts, address, truths) if known.poll else _overhear(known, acts, truths):
+            for measured in _overhear(known, acts, truths) if known.feed else _poll(known, acts, address, truths):
                 yield ts, address if measured.module is None else measured.module, measured
 
 
@@ -128,7 +163,9 @@ def _talk(conversation: Conversation, acts: Emulator, address: int, truths: Trut
 
 
 def _overhear(known: Driver, acts: Emulator, truths: Truths) -> Iterator[Measured]:
-    state = known.fresh()
-    for frame in acts.broadcast(truths) * 2:  # a round is whole when the next one begins
-        state, found = known.feed(state, frame) if known.feed else (state, ())
-        yield from found
+    state, told = known.fresh(), set[int | None]()
+    one: list[Chunk] = [*acts.broadcast(truths), *(acts.push(truths) if acts.push else ())]
+    for chunk in one * 2:  # some rounds are whole only when the next one begins
+        state, found = known.feed(state, chunk) if known.feed else (state, ())
+        yield from (measured for measured in found if measured.module not in told)
+        told |= {measured.module for measured in found}

@@ -6,6 +6,7 @@ The device side of Modbus is written here by hand, so that tests hold the collec
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from collectors.drivers.jk_modbus import frame_of
 from collectors.emulators.device import Emulator
@@ -17,6 +18,7 @@ Reply = Callable[[Request, int], Answer | None]
 READ_BYTES = 6
 """Unit, function, start, count."""
 ILLEGAL_ADDRESS = 2
+FUNCTIONS: dict[int, Literal[1, 3, 4]] = {1: 1, 3: 3, 4: 4}
 
 
 def plain(acts: Emulator, reply: Reply) -> Serve:
@@ -62,10 +64,10 @@ def tcp(reply: Reply) -> Serve:
 def _pdu(request: bytes, reply: Reply) -> bytes:
     unit, function = request[:2]
     start, count = int.from_bytes(request[2:4], "big"), int.from_bytes(request[4:6], "big")
-    if function not in (3, 4):
+    if function not in FUNCTIONS:
         return bytes((unit, function | 0x80, 1))
     try:
-        data = reply(Registers(3 if function == 3 else 4, start, count), unit)
+        data = reply(Registers(FUNCTIONS[function], start, count), unit)
     except Unsupported:
         return bytes((unit, function | 0x80, ILLEGAL_ADDRESS))
     return b"" if data is None else bytes((unit, function, len(data))) + data

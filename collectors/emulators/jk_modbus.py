@@ -5,6 +5,7 @@ from __future__ import annotations
 from cellherd import faults
 from cellherd.reading import Measured
 from collectors.drivers import jk_modbus as jk
+from collectors.drivers.jk import maps
 from collectors.emulators.device import Emulator, Truths, mask_of
 from collectors.fields import write
 from collectors.kernel import Registers, Request, Unsupported
@@ -33,12 +34,12 @@ def answer(request: Request, address: int, truths: Truths) -> bytes | None:
 def runtime(truth: Measured) -> bytes:
     """Table 0x1200."""
     data = bytearray(RUNTIME_BYTES)
-    write(jk.MEASURED, truth, data)
+    write(maps.MEASURED, truth, data)
     present = (1 << len(truth.cell_mv)) - 1
     masks = {"cells_present": present, "alarm": alarm(truth), "sensors_present": 0xFF}
-    for field in jk.MASKS:
+    for field in maps.MASKS:
         field.write(data, masks.get(field.name.removeprefix("raw."), 0))
-    for field in jk.WIRES[: len(truth.cell_mv)]:
+    for field in maps.WIRES[: len(truth.cell_mv)]:
         field.write(data, WIRE_MOHM)
     return bytes(data)
 
@@ -52,14 +53,14 @@ def alarm(truth: Measured) -> int:
 def settings(truth: Measured) -> bytes:
     """Table 0x1000."""
     data = bytearray(SETTINGS_BYTES)
-    write(jk.LIMITS, truth, data)
+    write(maps.LIMITS, truth, data)
     return bytes(data)
 
 
 def device(truth: Measured) -> bytes:
     """Table 0x1400."""
     data = bytearray(DEVICE_BYTES)
-    for name, at, size in jk.TEXTS:
+    for name, at, size in maps.TEXTS:
         text = str(truth.info.get(name, "")).encode("ascii", "replace")[:size]
         data[at : at + len(text)] = text
     return bytes(data)

@@ -32,13 +32,6 @@ def whole(truths: Truths) -> Measured:
 def broadcast(truths: Truths) -> list[CanFrame]:
     """One round of frames, in the order of a real stack."""
     bank = whole(truths)
-    cells = max(len(m.cell_mv) for m in truths.values())
-    limits = {
-        "charge_voltage_limit": 3.5 * cells,
-        "discharge_voltage_limit": 2.9 * cells,
-        "charge_current_limit": _limit(truths, "charge_ma") if bank.charge_on else 0,
-        "discharge_current_limit": _limit(truths, "discharge_ma") if bank.discharge_on else 0,
-    }
     state = {"soc": (bank.soc_pm or 0) // 10, "soh": (bank.soh_pm or 0) // 10, "soc_fine": 0}
     actual = {
         "voltage": (bank.voltage_mv or 0) / 1000,
@@ -49,13 +42,24 @@ def broadcast(truths: Truths) -> list[CanFrame]:
     requests = {"charge_enable": bool(bank.charge_on), "discharge_enable": bool(bank.discharge_on)}
     requests |= {"force_charge_1": False, "force_charge_2": False, "full_charge_request": False}
     return [
-        _frame(can.LIMITS, limits),
+        _frame(can.LIMITS, limits(truths, bank)),
         _frame(can.STATE, state),
         _frame(can.ACTUAL, actual),
         alarms(bank, len(truths)),
         _frame(can.REQUESTS, requests),
         CanFrame(can.MAKER, b"PYLON   "),
     ]
+
+
+def limits(truths: Truths, bank: Measured) -> dict[str, float]:
+    """What the bank asks of the inverter; a path that is shut takes nothing."""
+    cells = max(len(m.cell_mv) for m in truths.values())
+    return {
+        "charge_voltage_limit": 3.5 * cells,
+        "discharge_voltage_limit": 2.9 * cells,
+        "charge_current_limit": _limit(truths, "charge_ma") if bank.charge_on else 0,
+        "discharge_current_limit": _limit(truths, "discharge_ma") if bank.discharge_on else 0,
+    }
 
 
 def _limit(truths: Truths, name: str) -> float:

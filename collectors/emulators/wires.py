@@ -192,6 +192,25 @@ class SlcanWire(PtyWire):
         return bool(last) and last[-1] != b"C"
 
 
+class PushWire(PtyWire):
+    """A serial port on which a device talks by itself; what nobody reads is lost."""
+
+    def __init__(self, trouble: Trouble, push: Callable[[], bytes], period_s: float) -> None:
+        super().__init__(trouble, lambda buffer: (b"", b"", b""), "serial")
+        self._push, self._period_s = push, period_s
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period_s):
+            ends = self._ends
+            if ends is None:
+                continue
+            try:
+                os.set_blocking(ends[0], False)
+                os.write(ends[0], self._trouble.spoil(b"", self._push()))
+            except OSError:  # unplugged between two steps, or nobody reads
+                continue
+
+
 def as_slcan(frame: CanFrame) -> bytes:
     """A frame as an slcan adapter writes it."""
     head = f"T{frame.id:08X}" if frame.extended else f"t{frame.id:03X}"

@@ -39,7 +39,15 @@ class Plain:
 
     def find(self, request: Request, sent: bytes, buffer: bytes) -> Answer | None:
         """See Framing."""
-        return self._driver.extract(sent, buffer) if self._driver.extract else buffer or None
+        if self._driver.extract is None:
+            return buffer or None
+        whole = b""
+        for _ in range(request.parts if isinstance(request, Send) else 1):
+            part = self._driver.extract(sent, buffer)
+            if part is None:
+                return None
+            whole, buffer = whole + part, buffer.partition(part)[2]
+        return whole
 
 
 class ByteLink:

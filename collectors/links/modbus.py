@@ -13,6 +13,7 @@ from threading import Event
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.framer.base import FramerBase
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
+from pymodbus.pdu.bit_message import ReadCoilsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
 from cellherd.errors import BadFrame, LinkError
@@ -21,7 +22,12 @@ from collectors.links import Place
 from collectors.links.bytewise import ByteLink
 from collectors.links.wires import SerialWire, TcpWire
 
-READS: dict[int, type[ModbusPDU]] = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
+COILS = 1
+READS: dict[int, type[ModbusPDU]] = {
+    COILS: ReadCoilsRequest,
+    3: ReadHoldingRegistersRequest,
+    4: ReadInputRegistersRequest,
+}
 REFUSALS = {1: "function not known", 2: "no such register", 3: "value not allowed", 4: "device failure"}
 UNSUPPORTED = (1, 2, 3)
 REFUSED = 0x80
@@ -48,10 +54,11 @@ class Modbus:
         )
 
     def find(self, request: Request, sent: bytes, buffer: bytes) -> Answer | None:
-        """The register bytes. Noise, echoes and answers of other units or other lengths are skipped."""
+        """The register bytes, or a byte for each eight coils. Noise, echoes, other units and lengths are skipped."""
         if not isinstance(request, Registers):
             return None
-        unit, size = sent[HEADER if self._tcp else 0], 2 * request.count
+        unit = sent[HEADER if self._tcp else 0]
+        size = (request.count + 7) // 8 if request.function == COILS else 2 * request.count
         answer = bytes((unit, request.function, size))
         refusal = bytes((unit, request.function | REFUSED))
         for head, length in ((answer, len(answer) + size), (refusal, len(refusal) + 1)):

@@ -103,7 +103,7 @@ def timed(name: str, rows: int, do: Callable[[], object]) -> float:
     do()
     wall = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:<22} {wall:7.2f} s {rows / wall / 1e6:8.2f} M rows/s   peak {peak:6.0f} MB")  # noqa: T201 - a script
+    print(f"{name:<22} {wall:7.2f} s {rows / wall / 1e6:8.2f} M rows/s   peak {peak:6.0f} MB")
     return wall
 
 
@@ -124,7 +124,7 @@ def main() -> None:
         scan = store.scan("reading", (DAY, DAY)).select(used)
         bare = timed("bare scan", rows, lambda: scan.select(pl.all().max()).collect(engine="streaming"))
         whole = timed("nightly", rows, lambda: nightly(store, DAY, sites))
-        print(f"{asked.modules} modules, {rows} readings; nightly / bare scan = {whole / bare:.1f}")  # noqa: T201 - a script
+        print(f"{asked.modules} modules, {rows} readings; nightly / bare scan = {whole / bare:.1f}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from collectors.drivers.pylontech_rs485.answers import (
     SYSTEM_ALARMS,
     SYSTEM_REQUESTS,
 )
-from collectors.drivers.pylontech_rs485.frames import Frame, ask, split, split_answer
+from collectors.drivers.pylontech_rs485.frames import Frame, ask, find, split, split_answer
 from collectors.kernel import Answer, Chunk, Conversation, Driver, Send, Unsupported
 
 MODULES: dict[int, answers.One] = {ANALOG: answers.analog, ALARMS: answers.alarms}
@@ -88,22 +88,7 @@ def _fits(command: int, answer: Frame, group: bool | None) -> bool:
 
 def extract(request: bytes, buffer: bytes) -> bytes | None:
     """The answer to `request` inside the buffer; see kernel.Extract."""
-    asked = split(request)
-    broken = None
-    for line in buffer.split(b"\r")[:-1]:
-        text = line[max(line.rfind(b"~"), 0) :] + b"\r"
-        if text == request or not text.startswith(b"~") or text[3:7].upper() != request[3:7]:
-            continue
-        try:
-            answer = split(text)
-        except BadFrame as error:
-            broken = broken or error
-            continue
-        if answer.code or _fits(asked.code, answer, asked.info == GROUP):
-            return text
-    if broken:
-        raise broken
-    return None
+    return find(request, buffer, lambda asked, answer: _fits(asked.code, answer, asked.info == GROUP))
 
 
 Step = Generator[Send, Answer, tuple[Measured, ...]]
@@ -168,8 +153,8 @@ DRIVER = Driver(
     seldom=seldom,
     extract=extract,
     default_address=2,
-    whole_bus=True,
     baud=115200,
     timeout_s=2.0,  # twelve modules at 9600 take 1.6 s
     ascii=True,
+    whole_bus=True,
 )

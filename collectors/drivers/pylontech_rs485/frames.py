@@ -1,8 +1,9 @@
-"""Pylontech RS485 frames: ASCII hex between `~` and CR, with a length that checks itself and a checksum."""
+"""Frames of Pylontech, Seplos V2 and PACE: ASCII hex between `~` and CR, a length that checks itself, a checksum."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cellherd.errors import BadFrame
@@ -18,8 +19,13 @@ RETURNS = {
     0x04: "it does not know this command",
     0x05: "wrong format",
     0x06: "wrong data",
+    0x07: "it has no such data",
     0x90: "wrong address",
     0x91: "modules do not reach one another",
+    0xE1: "wrong kind of battery",
+    0xE2: "it could not do that",
+    0xE3: "it is at fault",
+    0xE4: "that is not permitted",
 }
 UNKNOWN_COMMAND = 0x04
 
@@ -61,7 +67,7 @@ def split(text: bytes) -> Frame:
     text = text[max(text.rfind(b"~"), 0) :].rstrip()
     shape = FRAME.fullmatch(text)
     if shape is None:
-        raise BadFrame("not a Pylontech frame: ~, pairs of hex digits, and CR", text)
+        raise BadFrame("not a frame of this kind: ~, pairs of hex digits, and CR", text)
     version, address, code, stated, _, check = (int(part or b"0", 16) for part in shape.groups())
     info = bytes.fromhex(shape[5].decode())
     if stated != length(info):
@@ -79,3 +85,22 @@ def split_answer(text: bytes) -> Frame:
     if frame.code:
         raise BadFrame(f"module {frame.address} answers {frame.code:02X}, {RETURNS.get(frame.code, 'unknown')}", text)
     return frame
+
+
+def find(request: bytes, buffer: bytes, fits: Callable[[Frame, Frame], bool]) -> bytes | None:
+    """The answer to `request` inside the buffer, see kernel.Extract; `fits(asked, answer)` knows late answers."""
+    asked, broken = split(request), None
+    for line in buffer.split(b"\r")[:-1]:
+        text = line[max(line.rfind(b"~"), 0) :] + b"\r"
+        if text == request or not text.startswith(b"~") or text[3:7].upper() != request[3:7]:
+            continue
+        try:
+            answer = split(text)
+        except BadFrame as error:
+            broken = broken or error
+            continue
+        if answer.code or fits(asked, answer):
+            return text
+    if broken:
+        raise broken
+    return None
