@@ -44,6 +44,7 @@ COMMANDS = (
     Command("dashboards build", "dashboards.commands:build", "Write the Grafana dashboards as JSON."),
     Command("flows serve", "pipeline.commands_flows:serve", "Run the nightly work under Prefect's schedule."),
     Command("faults show", "cellherd.commands_faults:show", "Explain a fault, a code or what the display shows."),
+    Command("faults add", "pipeline.commands_faults:add", "Enter a code that a person read off a battery."),
     Command("config check", "cellherd.commands:check", "Check edge.toml or fleet.toml; all errors at once."),
     Command("config schema", "cellherd.commands:schema", "Print the JSON Schema of a config file, for editors."),
     Command("doctor", "cellherd.commands:doctor", "Look for what would keep this machine from working."),

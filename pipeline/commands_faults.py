@@ -1,0 +1,113 @@
+"""`cellherd faults add`: what a person saw at a battery, for display codes and lights never come over a wire."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from cellherd.clock import SystemClock, as_text
+from cellherd.config import FleetConfig, load_fleet
+from cellherd.errors import CellherdError
+from cellherd.fault_search import Use, find, nearest
+from cellherd.faults import UNKNOWN, Fault, catalogue
+from cellherd.paths import default_state
+from pipeline.morning import archive_of
+from pipeline.schema import EVENT
+from pipeline.stores.archive import Archive
+
+OPERATOR = "operator"
+"""Origin of these events, and the name under which they are written."""
+
+
+def add(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person types
+    code: Annotated[list[str], typer.Argument(help="What the display or the lights show, or a fault's id.")],
+    site: Annotated[str, typer.Option(help="Site id.")],
+    stack: Annotated[str, typer.Option(help="Stack id.")],
+    module: Annotated[str, typer.Option(help="Module id.")],
+    brand: Annotated[str | None, typer.Option("--brand", "-b", help="Whose code it is.")] = None,
+    cell: Annotated[int | None, typer.Option(min=1, help="Cell, counted from 1.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="When it was seen, UTC; default now.")] = None,
+    note: Annotated[str, typer.Option(help="In your own words.")] = "",
+    config: Annotated[Path, typer.Option(help="fleet.toml", envvar="CELLHERD_CONFIG")] = Path("fleet.toml"),
+    state: Annotated[Path | None, typer.Option(help="State folder.")] = None,
+) -> None:
+    """Enter a code that a person read off a battery; it becomes an event of origin "operator".
+
+    The same code at the same moment is one event, however often it is entered.
+
+    Example: cellherd faults add --site barn --stack s1 --module m2 --brand ecoflow E6
+    """
+    fleet = load_fleet(config)
+    use, fault = meaning(" ".join(code), brand)
+    seen = at.replace(tzinfo=UTC) if at else datetime.fromtimestamp(SystemClock().wall() // 1000, UTC)
+    ts, archive = round(seen.timestamp() * 1000), archive_of(fleet, state or default_state())
+    event = {
+        **place(fleet, archive, site, stack, module),
+        "ts": ts,
+        "date": seen.date(),
+        "cell": None if cell is None else cell - 1,
+        **said(use, fault, " ".join(code)),
+        "evidence": json.dumps({"note": note}) if note else None,
+    }
+    store(archive, event)
+    typer.echo(f"{as_text(ts)} {site} {stack} {module}: {fault.title} ({fault.id})")
+
+
+def meaning(query: str, brand: str | None) -> tuple[Use | None, Fault]:
+    """The code and its fault; a code that nobody has explained is `vendor_code_unknown` and keeps its own words.
+
+    Raises CellherdError where the query may mean several faults.
+    """
+    found = find(query, brand)
+    if found.faults:
+        return None, found.faults[0]
+    ids = {use.code.fault for use in found.uses if use.code.fault}
+    if len(ids) > 1:
+        several = ", ".join(sorted({f"{use.brand} {use.name} = {use.code.fault}" for use in found.uses}))
+        raise CellherdError(f"{query!r} may mean {several}; say which with --brand, or give the fault's id")
+    if not found.uses and brand is None:
+        near = ", ".join(nearest(query)) or "cellherd faults show"
+        raise CellherdError(f"nobody has explained {query!r} yet; nearest: {near}; with --brand it is kept as it is")
+    return (found.uses[0] if found.uses else None), catalogue()[ids.pop() if ids else UNKNOWN]
+
+
+def place(fleet: FleetConfig, archive: Archive, site: str, stack: str, module: str) -> dict[str, str]:
+    """The columns that say where, and which battery stands there. Raises CellherdError for an unknown site."""
+    edges = {known.id: known.edge for known in fleet.site}
+    if site not in edges:
+        raise CellherdError(f"no site {site!r} in fleet.toml; there are {', '.join(edges) or 'none yet'}")
+    here = (pl.col("site") == site) & (pl.col("stack") == stack) & (pl.col("module") == module)
+    known = archive.scan("device_info").filter(here).sort("ts").select(pl.col("unit").last()).collect()
+    unit = known["unit"].first() or f"{site}.{stack}.{module}.1"
+    return {"edge": edges[site], "site": site, "stack": stack, "module": module, "unit": unit, "kind": "module"}
+
+
+def said(use: Use | None, fault: Fault, code: str) -> dict[str, object]:
+    """The columns that say what."""
+    return {
+        "phase": "note",
+        "fault": fault.id,
+        "severity": fault.severity,
+        "priority": fault.priority,
+        "cuts": fault.cuts,
+        "origin": OPERATOR,
+        "vendor": use.brand if use else None,
+        "interface": use.word.where if use else None,
+        "code": use.name if use else code,
+    }
+
+
+def store(archive: Archive, event: dict[str, object]) -> None:
+    """Append the event, unless it is there already."""
+    named = "|".join(str(event[key]) for key in ("site", "stack", "module", "code", "ts"))
+    name = sha256(named.encode()).hexdigest()[:32]
+    known = archive.scan("event").filter(pl.col("event_id") == name).select(pl.len()).collect().item()
+    if not known:
+        frame = pl.DataFrame([{**event, "event_id": name, "episode": name}], schema=EVENT)
+        archive.append("event", frame, app_id=OPERATOR, version=(archive.version("event", OPERATOR) or 0) + 1)
