@@ -84,7 +84,7 @@ def place(fleet: FleetConfig, archive: Archive, site: str, stack: str, module: s
         raise CellherdError(f"no site {site!r} in fleet.toml; there are {', '.join(edges) or 'none yet'}")
     here = (pl.col("site") == site) & (pl.col("stack") == stack) & (pl.col("module") == module)
     known = archive.scan("device_info").filter(here).sort("ts").select(pl.col("unit").last()).collect()
-    unit = known["unit"].first() or f"{site}.{stack}.{module}.1"
+    unit = str(known["unit"].first() or f"{site}.{stack}.{module}.1")
     return {"edge": edges[site], "site": site, "stack": stack, "module": module, "unit": unit, "kind": "module"}
 
 
