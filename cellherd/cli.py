@@ -64,10 +64,11 @@ EXTRAS = {"collectors": "edge", "pipeline": "server", "dashboards": "dashboards"
 
 def main() -> None:
     """Run the command line; errors that a person can mend are one line, without a traceback unless --debug."""
-    words = os.environ.get("_TYPER_COMPLETE_ARGS", "").split()[1:] or sys.argv[1:]
-    debug = "--debug" in words
+    completing = os.environ.get("_TYPER_COMPLETE_ARGS", "").split()[1:]
+    debug = "--debug" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app_for([word for word in words if word != "--debug"])()
+        app_for(completing or words)(args=words)
     except CellherdError as error:
         if debug:
             raise
@@ -100,13 +101,19 @@ def app_for(words: list[str]) -> typer.Typer:
     return app
 
 
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.", is_eager=True)] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-) -> None:
-    if version:
+def _say_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"cellherd {__version__}")
         raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.", is_eager=True, callback=_say_version)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Hold the options of every command: --version is said before anything else, --debug is read by main()."""
 
 
 def _closed(command: Command) -> Callable[[], None]:

@@ -124,3 +124,15 @@ def test_every_command_can_be_called_and_its_help_shows_an_example(command: obje
     )
     assert "cellherd " + words[0] in run.stdout.split("Options")[0] + run.stdout
     assert "Example" in run.stdout
+
+
+def test_the_version_is_said_without_a_command() -> None:
+    call = [sys.executable, "-m", "cellherd", "--version"]
+    assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.startswith("cellherd ")
+
+
+def test_an_error_is_one_line_and_debug_shows_the_rest(tmp_path: Path) -> None:
+    call = [sys.executable, "-m", "cellherd", "config", "check", str(tmp_path / "gone.toml")]
+    plain = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert (plain.returncode, len(plain.stderr.splitlines())) == (2, 1)
+    assert "Traceback" in subprocess.run([*call, "--debug"], capture_output=True, text=True, check=False).stderr
