@@ -30,6 +30,7 @@ bench: .venv/ready ## figures for the tables of docs/benchmarks.md
 	$(PY) -m tests.bench.stores
 	$(PY) -m tests.bench.nightly --modules 1000
 	$(PY) -m tests.bench.edge
+	$(PY) -m tests.bench.decode
 
 lock: ## resolve the requirements anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --extra edge pyproject.toml -o requirements-edge.lock

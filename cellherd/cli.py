@@ -30,6 +30,8 @@ COMMANDS = (
     Command("decode", "collectors.commands:decode", "Decode frames of a BMS from hex or text into JSON lines."),
     Command("drivers", "collectors.commands:drivers", "List the devices that CellHerd reads, and over what."),
     Command("read", "collectors.commands_read:read", "Read a battery now and show it: cells, amps, faults in words."),
+    Command("scan", "collectors.commands_scan:scan", "Find out which battery hangs on which port."),
+    Command("capture", "collectors.commands_capture:capture", "Record what a battery says, byte for byte."),
     Command("replay", "collectors.commands_read:replay", "Decode a recorded conversation with a BMS again."),
     Command("edge run", "collectors.commands_edge:run", "Read this site's batteries and publish them, losing none."),
     Command("edge emulate", "collectors.commands_emulate:emulate", "Emulated batteries for an edge to read."),

@@ -8,8 +8,9 @@ text that a person reads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, Literal, get_args
 
 Kind = Literal["module", "bank", "shunt", "inverter", "station"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -56,6 +57,8 @@ LISTS = (
     Quantity("cell_mv", "mV", 16, "cell voltages"),
     Quantity("temp_dc", "0.1 degC", 16, "temperatures"),
 )
+N_CELLS = Quantity("n_cells", "", 16, "number of cells")
+"""Of `info`, the only number there whose column is narrower than what devices send."""
 LENGTHS = {"cell_mv": CELLS, "temp_dc": TEMPS}
 
 
@@ -115,6 +118,8 @@ Row = dict[str, object]
 """The fields of one reading that the device said, by the names of this page, ready for JSON."""
 
 _MAPPINGS = ("raw", "extra", "info", "limits", "counters")
+_SINGLES = tuple(f.name for f in fields(Measured) if f.name not in (*_MAPPINGS, "faults"))
+_singles_of, _mappings_of = attrgetter(*_SINGLES), attrgetter(*_MAPPINGS)
 
 
 def combine(*parts: Measured) -> Measured:
@@ -122,17 +127,18 @@ def combine(*parts: Measured) -> Measured:
 
     Faults add up, for each answer knows only its own alarm words.
     """
-    whole: dict[str, object] = {}
+    if len(parts) == 1:
+        return parts[0]
+    whole: dict[str, Any] = {}
     for part in parts:
-        for name in (f.name for f in fields(part)):
-            value = getattr(part, name)
-            if name in _MAPPINGS:
-                whole[name] = {**whole.get(name, {}), **value}  # type: ignore[dict-item]
-            elif name == "faults" and value is not None:
-                whole[name] = tuple(dict.fromkeys((*(whole.get(name) or ()), *value)))  # type: ignore[misc]
-            elif value not in (None, ()):
-                whole[name] = value
-    return replace(Measured(), **whole)  # type: ignore[arg-type]
+        singles = zip(_SINGLES, _singles_of(part), strict=True)
+        whole |= {name: value for name, value in singles if value is not None and value != ()}
+        for name, mapping in zip(_MAPPINGS, _mappings_of(part), strict=True):
+            if mapping:
+                whole[name] = {**whole[name], **mapping} if name in whole else dict(mapping)
+        if part.faults is not None:
+            whole["faults"] = tuple(dict.fromkeys((*whole.get("faults", ()), *part.faults)))
+    return Measured(**whole)
 
 
 def as_row(measured: Measured) -> Row:
@@ -176,6 +182,15 @@ def _beyond(measured: Measured) -> Iterator[tuple[str, int]]:
         for i, value in enumerate(getattr(measured, quantity.name)):
             if value is not None and not (i < LENGTHS[quantity.name] and fits(quantity, value)):
                 yield f"{quantity.name}.{i}", value
+
+
+def as_info(measured: Measured) -> dict[str, str | int]:
+    """What the device said of itself. A count of cells too wide for its column stands as `cells_said` instead."""
+    said = dict(measured.info)
+    count = said.get("n_cells")
+    if isinstance(count, int) and not fits(N_CELLS, count):
+        said["cells_said"] = said.pop("n_cells")
+    return said
 
 
 def fits(quantity: Quantity, value: int) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
 from typing import Annotated
 
 import typer
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -21,16 +20,19 @@ from cellherd.clock import SystemClock, as_text
 from cellherd.config import load_edge
 from cellherd.errors import BadFrame, CellherdError, Silent
 from cellherd.reading import Measured
+from collectors.asking import Asker, configured
 from collectors.drivers import driver
 from collectors.events import Device, joined, modules_by_address
-from collectors.kernel import Driver
 from collectors.links import Link, open_link
 from collectors.links.capture import Recorder, Replay, read_capture
 from collectors.station import talk
+from collectors.watch import watch as watching
 
 COLOURS = {1: "bold red", 2: "yellow", 3: "cyan", 4: "dim"}
 """By a fault's priority."""
-WATCH_S = 1.0
+LISTEN_S = 0.5
+ASK_MS = 1000
+"""Where questions are put, they are put again after this time: some answers count only when the next begin."""
 CELLS_A_LINE = 4
 
 
@@ -39,6 +41,7 @@ def read(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
     name: Annotated[str | None, typer.Option("--driver", help="A name from `cellherd drivers`.")] = None,
     link: Annotated[str | None, typer.Option(help="For example serial:/dev/ttyUSB0?baud=9600")] = None,
     address: Annotated[int | None, typer.Option(help="Bus address; the driver knows the usual one.")] = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask where else is only listened; no other master there.")] = False,
     watch: Annotated[bool, typer.Option("--watch/--once", help="Go on until Ctrl-C, or read once.")] = False,
     record: Annotated[Path | None, typer.Option(help="Write the conversation down for `cellherd replay`.")] = None,
     config: Annotated[Path, typer.Option(help="Where DEVICE stands.")] = Path("edge.toml"),
@@ -50,32 +53,34 @@ def read(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
     cellherd read --driver jbd --link serial:/dev/ttyUSB0
 
     cellherd read cellar --watch
+
+    cellherd read --driver daly_can --link slcan:/dev/ttyACM0 --ask
     """
-    device = _by_hand(name, link, address) if name and link else _configured(stack, config, address)
+    device = _by_hand(name, link, address, ask) if name and link else _configured(stack, config, address, ask)
     with ExitStack() as opened:
         line: Link = opened.enter_context(closing(open_link(device.link, device.driver)))
         if record:
             file = opened.enter_context(record.open("w", encoding="utf-8"))
             line = Recorder(line, file, device.driver, SystemClock().wall)
         if watch:
-            _watch(device, line)
+            watching(_taking(device, line), SystemClock(), Console())
         else:
             found = joined(device, take(device, line) + ask_who(device, line))
             Console().print(shown(device, found, SystemClock().wall()))
 
 
-def _by_hand(name: str, link: str, address: int | None) -> Device:
-    known = driver(name)
+def _by_hand(name: str, link: str, address: int | None, ask: bool) -> Device:
+    known = configured(driver(name), ask=ask)
     return Device("battery", known, link, known.default_address if address is None else address, {})
 
 
-def _configured(stack: str | None, config: Path, address: int | None) -> Device:
+def _configured(stack: str | None, config: Path, address: int | None, ask: bool) -> Device:
     if stack is None:
         raise CellherdError("name a stack of edge.toml, or give --driver and --link; `cellherd drivers` lists drivers")
     devices = load_edge(config).device
     for entry in devices:
         if entry.stack == stack and address in (None, entry.address):
-            known = driver(entry.driver)
+            known = configured(driver(entry.driver), ask=ask or entry.ask, ack=entry.ack)
             modules = modules_by_address(known, entry.address, entry.modules)
             place = known.default_address if entry.address is None else entry.address
             return Device(stack, known, entry.link, place, modules, entry.period_s)
@@ -86,24 +91,34 @@ def _configured(stack: str | None, config: Path, address: int | None) -> Device:
 def take(device: Device, line: Link) -> tuple[Measured, ...]:
     """One reading of everything behind the link. Raises Silent, BadFrame, LinkError."""
     if device.driver.feed is not None:
-        return _overhear(device.driver, line)
+        return _overhear(device, line)
     return talk(device, line, device.driver.poll)
 
 
 def ask_who(device: Device, line: Link) -> tuple[Measured, ...]:
-    """What the device says of itself; nothing if it does not."""
+    """What the device says of itself; nothing if it does not, or is listened to."""
+    if device.driver.feed is not None:
+        return ()
     try:
         return talk(device, line, device.driver.identify)
     except (Silent, BadFrame):
         return ()
 
 
-def _overhear(known: Driver, line: Link) -> tuple[Measured, ...]:
-    state, until = known.fresh(), time.monotonic() + known.silence_s
-    while (left := until - time.monotonic()) > 0:
-        chunk = line.hear(left)
-        if chunk is None or known.feed is None:
-            break
+def _overhear(device: Device, line: Link) -> tuple[Measured, ...]:
+    known, begin = device.driver, time.monotonic()
+    asker, ask_at, state = Asker(known, 0), 0, known.fresh()
+    while known.feed is not None and (since := time.monotonic() - begin) < known.silence_s:
+        now = round(since * 1000)
+        if now >= ask_at and asker.free(now):
+            ask_at = now + ASK_MS
+            asker.plan(device, known.identify)
+            asker.plan(device, known.poll)
+        pause = asker.speak(line, now)
+        chunk = line.hear(LISTEN_S if pause is None else pause)
+        if chunk is None:
+            continue
+        asker.other_master(chunk, now)
         state, found = known.feed(state, chunk)
         if found:
             return found
@@ -112,17 +127,17 @@ def _overhear(known: Driver, line: Link) -> tuple[Measured, ...]:
     )
 
 
-def _watch(device: Device, line: Link) -> None:
-    pause, who = Event(), None
-    with suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False) as live:
-        while not pause.wait(WATCH_S if who is not None else 0):
-            try:
-                found = take(device, line)
-                who = ask_who(device, line) if who is None else who
-                view = shown(device, joined(device, found + who), SystemClock().wall())
-            except (Silent, BadFrame) as error:
-                view, who = Text(str(error), style="red"), who or ()
-            live.update(view, refresh=True)
+def _taking(device: Device, line: Link) -> Callable[[], RenderableType]:
+    """Reads and shows; who the device is, is asked once."""
+    who: list[Measured] = []
+
+    def reading() -> RenderableType:
+        found = take(device, line)
+        if not who:
+            who.extend(ask_who(device, line) or (Measured(),))
+        return shown(device, joined(device, (*found, *who)), SystemClock().wall())
+
+    return reading
 
 
 def shown(device: Device, found: list[Measured], ts: int) -> RenderableType:
@@ -176,11 +191,16 @@ def _cells(measured: Measured) -> Table:
     """Cells counted from 1; the lowest and the highest stand out, balancing ones have a mark."""
     said = [mv for mv in measured.cell_mv if mv is not None]
     low, high = min(said, default=0), max(said, default=0)
-    table = Table(title=f"cells, V (spread {high - low} mV, * = balancing)", show_header=False, title_justify="left")
+    table = Table(
+        title=f"cells, V (spread {high - low} mV, ▲ highest, ▼ lowest, * balancing)",
+        show_header=False,
+        title_justify="left",
+    )
     cells = []
     for i, mv in enumerate(measured.cell_mv):
         style = "cyan" if mv == low else "magenta" if mv == high else ""
-        mark = "*" if (measured.balancing or 0) >> i & 1 else ""
+        mark = "" if high == low else "▲" if mv == high else "▼" if mv == low else ""
+        mark += "*" if (measured.balancing or 0) >> i & 1 else ""
         cells.append(Text(f"{i + 1:>2}: {mv / 1000:.3f}{mark}" if mv is not None else f"{i + 1:>2}: -", style=style))
     for at in range(0, len(cells), CELLS_A_LINE):
         table.add_row(*cells[at : at + CELLS_A_LINE])
@@ -208,8 +228,10 @@ def replay(
 
     Example: cellherd replay morning.jsonl
     """
-    name, _ = read_capture(file)
+    name, said = read_capture(file)
     known = driver(name)
+    if "can" not in known.links:  # there, answers stand among what was heard
+        known = configured(known, ask=any(exchange.request for exchange in said))
     device = Device(file.stem, known, f"replay:{file}", known.default_address, {})
     line = Replay(file, known, Event())
     bad = count = 0

@@ -49,6 +49,8 @@ class _Module:
     tally: Tally | None
     notices: Notices
     last: Measured | None = None
+    known: bool = False
+    learn_at: int = 0
 
 
 class Course:
@@ -62,6 +64,8 @@ class Course:
         self.asked = 0
         """First slot that was not asked for yet."""
         self.identify_at = self.seldom_at = begin
+        self.met = False
+        """Whether it has answered since the start."""
         names = list(device.modules.values()) or [device.module_of(Measured())]
         self._modules = {name: _Module(Tally(self.period_ms), Notices()) for name in names}
 
@@ -90,22 +94,29 @@ class Course:
             return True
         return module.tally is None or module.tally.next <= slot or module.last.faults != measured.faults
 
+    def unlearned(self, measured: Measured, now: int) -> bool:
+        """Whether a module that was heard is due for `learn`."""
+        module = self._modules.get(self.device.module_of(measured))
+        return module is None or now >= module.learn_at
+
     def learn(self, found: Iterable[Measured], now: int, *, daily: bool = False) -> None:
         """Tell what changed of identity, counters and log; next time in half a minute."""
-        self.seldom_at = now + SELDOM_MS
-        for measured in found:
+        self.seldom_at, self.met = now + SELDOM_MS, True
+        for measured in sorted(found, key=lambda measured: measured.kind == BANK):  # modules keep their slots
             name = self._named(measured, self.asked)
+            self._modules[name].learn_at = self.seldom_at
             self.notice(name, measured.kind, self._modules[name].notices.of(measured, daily=daily))
 
     def _named(self, measured: Measured, slot: int) -> str:
         name = self.device.module_of(measured)
         if name in self._modules:
+            self._modules[name].known = True
             return name
         if name != BANK:
             text = f"{name} answers, but no module is named for it; add it to `modules`"
             self.notice(name, measured.kind, [("edge", {"code": "unknown_module", "text": text})])
-            self._modules[name] = _Module(Tally(self.period_ms, slot), Notices())
-        elif any(module.last for module in self._modules.values()):
+            self._modules[name] = _Module(Tally(self.period_ms, slot), Notices(), known=True)
+        elif any(module.known for module in self._modules.values()):
             self._modules[name] = _Module(None, Notices())  # the sum of modules that have their own slots
         else:  # a device that tells nothing but the sum: it takes over the slots
             self._modules = {name: next(iter(self._modules.values()))}

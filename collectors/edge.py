@@ -15,9 +15,11 @@ from cellherd import topics
 from cellherd.clock import Clock, SystemClock
 from cellherd.config import EdgeConfig
 from cellherd.errors import BadPayload, CellherdError
+from cellherd.systemd import notify
 from cellherd.topics import BANK
 from collectors import orders
 from collectors.absence import LOOK_BACK, Place, edge_off
+from collectors.asking import configured
 from collectors.drivers import driver
 from collectors.entries import Entry, about_edge
 from collectors.events import Device, modules_by_address
@@ -28,7 +30,6 @@ from collectors.outbox import Outbox, damaged, open_outbox, put_aside
 from collectors.publish import WILL, Publisher, line_of
 from collectors.sender import Sender
 from collectors.station import Station
-from collectors.systemd import notify
 
 FILE = "outbox.db"
 TURN_S = 0.5
@@ -58,7 +59,7 @@ def devices(config: EdgeConfig) -> list[Device]:
     """The devices that edge.toml names. Raises CellherdError for an unknown driver or link, with the nearest right."""
     found = []
     for one in config.device:
-        known = driver(one.driver)
+        known = configured(driver(one.driver), ask=one.ask, ack=one.ack)
         check_link(one.link, known)
         address = known.default_address if one.address is None else one.address
         modules = modules_by_address(known, one.address, one.modules)

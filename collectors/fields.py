@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from cellherd.reading import LENGTHS, Measured
@@ -29,17 +29,27 @@ class Field:
     over: int = 1
     plus: int = 0
     absent: int | None = None
+    code: struct.Struct = field(init=False, repr=False, compare=False)
+    place: tuple[str, str | int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """What every frame would ask for again: the compiled form, and group and key of the name."""
+        group, _, key = self.name.rpartition(".")
+        object.__setattr__(self, "code", struct.Struct(self.form))
+        object.__setattr__(self, "place", (group, int(key) if group in LENGTHS else key))
 
     @property
     def end(self) -> int:
         """Offset behind the last byte."""
-        return self.offset + struct.calcsize(self.form)
+        return self.offset + self.code.size
 
     def read(self, data: bytes) -> int | None:
         """The value in our unit, None if the sentinel stands there or the frame is too short to carry it."""
-        if self.offset < 0 or self.end > len(data):
-            return None
-        raw: int = struct.unpack_from(self.form, data, self.offset)[0]
+        return self.value(data, self.offset) if self.offset >= 0 and self.end <= len(data) else None
+
+    def value(self, data: bytes, at: int) -> int | None:
+        """The value of the bytes that stand whole at `at`."""
+        raw: int = self.code.unpack_from(data, at)[0]
         if raw == self.absent:
             return None
         scaled = raw * self.times
@@ -48,7 +58,7 @@ class Field:
     def write(self, data: bytearray, value: int | None) -> None:
         """Put a value back as the device would; None becomes the sentinel."""
         raw = (value - self.plus) * self.over // self.times if value is not None else self.absent
-        struct.pack_into(self.form, data, self.offset, raw or 0)
+        self.code.pack_into(data, self.offset, raw or 0)
 
 
 Table = tuple[Field, ...]
@@ -59,18 +69,17 @@ def read(table: Table, data: bytes, *, shift: int = 0) -> dict[str, Any]:
 
     A list keeps the places of its absent entries, and of those before the window, as None.
     """
-    flat: dict[str, Any] = {}
-    for field in table:
-        here = _moved(field, shift) if shift else field
-        value = here.read(data)
-        group, _, name = field.name.rpartition(".")
-        if group in LENGTHS:
-            if here.offset >= 0 and here.end <= len(data):
-                flat.setdefault(group, {})[int(name)] = value
-        elif value is not None and group:
-            flat.setdefault(group, {})[name] = value
-        elif value is not None:
-            flat[name] = value
+    flat: dict[Any, Any] = {}
+    for one in table:
+        at = one.offset - shift
+        if at < 0 or at + one.code.size > len(data):
+            continue
+        value, (group, key) = one.value(data, at), one.place
+        if not group:
+            if value is not None:
+                flat[key] = value
+        elif value is not None or group in LENGTHS:
+            flat.setdefault(group, {})[key] = value
     return {name: _as_list(value) if name in LENGTHS else value for name, value in flat.items()}
 
 
@@ -78,14 +87,10 @@ def _as_list(places: Mapping[int, int | None]) -> tuple[int | None, ...]:
     return tuple(places.get(i) for i in range(max(places) + 1))
 
 
-def _moved(field: Field, shift: int) -> Field:
-    return replace(field, offset=field.offset - shift)
-
-
 def write(table: Table, measured: Measured, data: bytearray) -> None:
     """Put every field of the table that `measured` says into `data`."""
-    for field in table:
-        field.write(data, value_of(measured, field.name))
+    for one in table:
+        one.write(data, value_of(measured, one.name))
 
 
 def value_of(measured: Measured, name: str) -> int | None:

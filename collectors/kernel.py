@@ -90,6 +90,8 @@ class Driver:
     ever be sent; a listener's is empty. `line` is what an installer must know of the wiring; `baud`, `gap_s`,
     `timeout_s` and `silence_s` are the protocol's pace.
     `ascii` frames may be given as text; where one `spans_lines`, a text file is one frame as it stands.
+    `ask` and `ack` are set by asking.configured: on CAN nothing is sent without the one, and a frame is acknowledged
+    only with one of them.
     """
 
     name: str
@@ -113,6 +115,8 @@ class Driver:
     silence_s: float = 10.0
     ascii: bool = False
     spans_lines: bool = False
+    ask: bool = False
+    ack: bool = False
 
 
 def permits(driver: Driver, request: Request) -> bool:

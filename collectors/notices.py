@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cellherd.reading import LogEntry, Measured
+from cellherd.reading import LogEntry, Measured, as_info
 
 FROZEN_AFTER = 20
 """Readings with the very same cells, while current flows, after which a BMS counts as stuck."""
@@ -46,7 +46,7 @@ class Notices:
 
     def _identity(self, measured: Measured, *, daily: bool) -> Iterator[Notice]:
         before, serial = self.info, self.info.get("serial")
-        self.info = {**self.info, **measured.info}
+        self.info = {**self.info, **as_info(measured)}
         limits, self.limits = self.limits, {**self.limits, **measured.limits}
         if serial is not None and self.info["serial"] != serial:
             yield "edge", {"code": "identity_changed", "text": f"serial {serial} became {self.info['serial']}"}

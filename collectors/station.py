@@ -14,6 +14,7 @@ from threading import Event, Thread
 from cellherd.clock import Clock
 from cellherd.errors import BadFrame, CellherdError, LinkError, Silent
 from cellherd.reading import Measured
+from collectors.asking import Asker
 from collectors.course import DAY_MS, SELDOM_MS, Course, Pause
 from collectors.events import Device, Sink, joined
 from collectors.kernel import Driver, Poll, converse
@@ -50,6 +51,8 @@ class Port:
         if any(device.driver.name != self._driver.name for device in devices):
             names = ", ".join(sorted({device.driver.name for device in devices}))
             raise CellherdError(f"{self.name}: {names} cannot share a port; give each driver a port of its own")
+        if any((device.driver.ask, device.driver.ack) != (self._driver.ask, self._driver.ack) for device in devices):
+            raise CellherdError(f"{self.name}: `ask` and `ack` hold for a whole line; set them alike for its devices")
         check_link(self.name, self._driver)
         self.counts = Counts()
         self.halt = Event()
@@ -57,6 +60,7 @@ class Port:
         self.turned = self._due = self._heard = clock.boot()
         self._courses = [Course(device, sink, clock, self.turned) for device in devices]
         self._curious = self._courses[0]
+        self._asker = Asker(self._driver, self.turned)
         self._state = self._driver.fresh()
         self._link: Link | None = None
         self._pause = Pause()
@@ -78,7 +82,8 @@ class Port:
                 course.pass_by(now, "edge_off")
         if self._link is None and now >= self._pause.until:
             self._open(now)
-        # One device a round is asked for more than its reading, so that a long bus keeps its schedule.
+        # One device a round is asked for more than its reading, so that a long bus keeps its schedule; and each one
+        # before its first reading is told, so that this is already told of the right battery.
         self._curious = min(self._courses, key=lambda course: course.seldom_at)
         for course in self._courses:
             course.pass_by(self._clock.boot(), "timeout")  # a slow device, here or before it on the bus
@@ -100,6 +105,7 @@ class Port:
             self._lose(error, now)
             return
         self._heard, self._state, self._fruitless = now, self._driver.fresh(), 0
+        self._asker.begin(now)
         if self._pause.length:
             for course in self._courses:
                 course.pause.end()
@@ -124,7 +130,7 @@ class Port:
         course.asked = slot + 1
         try:
             found = self._poll(course, link)
-            if course is self._curious and now >= course.seldom_at:
+            if not course.met or (course is self._curious and now >= course.seldom_at):
                 who, slow = self._ask_more(course, link, now)
                 course.learn(joined(course.device, (*who, *slow, *found)), now, daily=bool(who))
                 found = (*slow, *found)  # of one reading what was polled counts
@@ -187,9 +193,11 @@ class Port:
     def _listen(self, course: Course, link: Link) -> None:
         now = self._clock.boot()
         try:
-            chunk = link.hear(LISTEN_S)
+            chunk = link.hear(self._speak(course, link, now))
             if chunk is not None and self._driver.feed is not None:
                 now = self._clock.boot()
+                if text := self._asker.other_master(chunk, now):
+                    course.notice(None, "module", [("edge", {"code": "other_master", "text": text})])
                 self._state, found = self._driver.feed(self._state, chunk)
                 self._overheard(course, found, now)
         except BadFrame as error:
@@ -197,19 +205,31 @@ class Port:
         except LinkError as error:
             self._lose(error, now)
             return
-        quiet = now - self._heard > self._driver.silence_s * 1000
+        patience = round(self._driver.silence_s * 1000) + 2 * course.period_ms * self._driver.ask
+        quiet = now - self._heard > patience
         if quiet and course.trouble not in ("timeout", "sleeping"):
-            course.fail(self._count(Silent()), f"{self.name}: nothing heard for {self._driver.silence_s:g} s")
-        if now - self._heard > HUNG_MS:
+            course.fail(self._count(Silent()), f"{self.name}: nothing heard for {patience / 1000:g} s")
+        if now - self._heard > max(HUNG_MS, patience):
             self._close()
+
+    def _speak(self, course: Course, link: Link, now: int) -> float:
+        """Put the next question, where questions are put. Gives the seconds to listen for."""
+        if self._asker.free(now) and now >= course.due():
+            course.asked = course.slot(now) + 1
+            if now >= course.identify_at:
+                self._asker.plan(course.device, self._driver.identify)
+                course.identify_at = now + (DAY_MS if course.met else 0)
+            self._asker.plan(course.device, self._driver.poll)
+        pause = self._asker.speak(link, now)
+        return LISTEN_S if pause is None else min(pause, LISTEN_S)
 
     def _overheard(self, course: Course, found: Iterable[Measured], now: int) -> None:
         for measured in found:
             self._heard = now
+            if course.unlearned(measured, now):
+                course.learn([measured], now)
             if course.wants(measured, course.slot(now)):
                 self._told(course, [measured], now)
-            if now >= course.seldom_at:
-                course.learn([measured], now)
 
 
 class Station:

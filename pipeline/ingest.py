@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import logging
 from contextlib import ExitStack, suppress
 from io import TextIOWrapper
@@ -21,6 +20,7 @@ from pipeline.committer import Committer, Desk
 from pipeline.deadletters import DeadLetters
 from pipeline.intake import Intake
 from pipeline.ledger import Ledger
+from pipeline.lifeline import settle
 from pipeline.storeroom import Storeroom, Stores
 from pipeline.subscriber import Line, Subscriber
 
@@ -53,8 +53,7 @@ class Ingester:
         self.stores.start(self.ledger.series(), self.journal.number - 1, self.journal.delete)
         self.committer.start()
         self.subscriber.start()
-        gc.collect()
-        gc.freeze()  # what is loaded stays: with thousands of messages a second it need not be looked through again
+        settle()
 
     def stop(self) -> None:
         """Take nothing more in, seal what came, give the stores a moment for it, and let go of everything."""
@@ -110,6 +109,8 @@ class Ingester:
 
 def run(config: FleetConfig, state: Path, stop: Event) -> None:
     """Take readings in until `stop` is set. Raises CellherdError for what a person must mend."""
+    if config.influx is not None:
+        read_secret(config.influx.token_file)  # the storing process would only fail in the log, again and again
     with ExitStack() as last:
         line = _line(config, state, last)
         stores = Storeroom(config, state)

@@ -37,7 +37,7 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, first: int = 1, *, age_s: float = 5.0, size: int = 2**24, cap: int = 2**33
+        self, folder: Path, first: int = 1, *, age_s: float = 5.0, size: int = 2**22, cap: int = 2**33
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder

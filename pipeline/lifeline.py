@@ -1,8 +1,9 @@
-"""Lets a child process end when its parent ends, however that came about: killed, crashed or out of memory."""
+"""Two habits of our processes: a child ends when its parent does, and garbage is looked for seldom."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 
@@ -16,3 +17,13 @@ def die_with(parent: int, by: signal.Signals) -> None:
         _prctl(_PR_SET_PDEATHSIG, by)
     if os.getppid() != parent:
         os.kill(os.getpid(), by)
+
+
+def settle() -> None:
+    """Called when everything is loaded: garbage collection leaves that out from now on, and comes less often.
+
+    Messages are many objects but never in circles; without this, decoding takes half as long again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000)

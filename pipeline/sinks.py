@@ -10,10 +10,10 @@ from time import monotonic
 from typing import Protocol
 
 from cellherd.failpoint import failpoint
+from pipeline import storeroom
 from pipeline.deadletters import DeadLetters
 from pipeline.decode import Decoded, decode
 from pipeline.journal import entries, next_segment
-from pipeline.storeroom import DRAIN_S
 from pipeline.stores.errors import StoreAway
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
@@ -166,7 +166,7 @@ class Feeders:
 
     def stop(self) -> None:
         """Give the stores a moment for what is sealed, then end."""
-        deadline, waits = monotonic() + DRAIN_S, Event()
+        deadline, waits = monotonic() + storeroom.DRAIN_S, Event()
         while monotonic() < deadline and not all(feeder.done() for feeder in self._feeders):
             waits.wait(0.05)
         for feeder in self._feeders:

@@ -31,6 +31,8 @@ LARGEST = 2**18
 """Bytes of one message to or from the storing process."""
 STORING = (sys.executable, "-m", "pipeline.storing")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_ENVIRONMENT = {"POLARS_MAX_THREADS": "1"}
+"""Each store has a thread already; for a segment's few rows a pool costs a third more (tests.bench.end_to_end)."""
 log = logging.getLogger(__name__)
 
 
@@ -146,6 +148,7 @@ class Storeroom:
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C is for us; we tell it when the last segment is sealed
+                env=_ENVIRONMENT | os.environ,
             )
             self._line = ours
             control = theirs.fileno()

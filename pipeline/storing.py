@@ -7,7 +7,6 @@ a moment for what is sealed, when the parent hangs up.
 from __future__ import annotations
 
 import fcntl
-import gc
 import json
 import logging
 import signal
@@ -24,7 +23,7 @@ from pipeline.deadletters import DeadLetters
 from pipeline.edge_points import EdgePoints
 from pipeline.edges import Edge, Edges
 from pipeline.entry import Dead, Entry
-from pipeline.lifeline import die_with
+from pipeline.lifeline import die_with, settle
 from pipeline.sinks import Feeders, Segments, Sink
 from pipeline.storeroom import LARGEST, LOG_FORMAT, Task
 from pipeline.stores.archive import Archive, ArchiveSink
@@ -73,8 +72,7 @@ def serve(task: Task, sinks: Sequence[Sink], letters: DeadLetters, edges: Edges)
         feeders = Feeders(sinks, segments, report)
         ended = Event()
         Thread(target=_hear, args=(control, segments, edges, ended), name="parent", daemon=True).start()
-        gc.collect()
-        gc.freeze()  # libraries are here to stay: not looked through again, decoding takes a third less
+        settle()
         feeders.start()
         while not ended.wait(1.0):
             if not feeders.alive():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from functools import cache
 
 from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
-from collectors.drivers.jk_modbus import crc
 from collectors.fields import Field, Table, read
 from collectors.kernel import Chunk, Conversation, Driver, Send
+from collectors.modbus_rtu import crc
 
 START, END = b"\x7e\xa1", b"\xaa\x55"
 READ_STATUS, READ_SETTING, STATUS, SETTING = 0x01, 0x02, 0x11, 0x12
@@ -126,6 +126,16 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     raise BadFrame(f"function {frame[2]:#04x} is not one that we read", frame)
 
 
+@cache
+def columns(cells: int, temps: int) -> Table:
+    """Cells, and behind them sensors."""
+    sensors = CELLS_AT + 2 * cells
+    return (
+        *(Field(f"cell_mv.{i}", CELLS_AT + 2 * i, "<H") for i in range(cells)),
+        *(Field(f"temp_dc.{i}", sensors + 2 * i, "<h", times=10, absent=ABSENT) for i in range(temps)),
+    )
+
+
 def read_status(frame: bytes) -> Measured:
     """Function 0x11, the whole frame, since the maker's offsets count from its start."""
     temps, cells = frame[8:10]
@@ -133,22 +143,19 @@ def read_status(frame: bytes) -> Measured:
     if not cells or cells > MOST_CELLS or temps > MOST_TEMPS or len(frame) < moved + LEAST:
         raise BadFrame(f"{len(frame)} bytes do not hold {cells} cells and {temps} sensors", frame)
     body = frame[:-TAIL_BYTES]
-    columns = tuple(Field(f"cell_mv.{i}", CELLS_AT + 2 * i, "<H") for i in range(cells))
-    sensors = CELLS_AT + 2 * cells
-    columns += tuple(Field(f"temp_dc.{i}", sensors + 2 * i, "<h", times=10, absent=ABSENT) for i in range(temps))
-    values = combine(Measured(**read(columns, body)), Measured(**read(TAIL, body, shift=-moved)))
+    values = read(TAIL, body, shift=-moved) | read(columns(cells, temps), body)
     charge, discharge, balancer = (body[at + moved] for at in (CHARGE_MOS, DISCHARGE_MOS, BALANCER))
     chemistry = int.from_bytes(body[CHEMISTRY + moved : CHEMISTRY + 2 + moved], "little")
     codes = {"charge_mosfet": charge, "discharge_mosfet": discharge}
     raw = {field.name.partition(".")[2]: body[field.offset : field.end][::-1].hex() for field in MASKS}
     raw |= {name: f"{code:02x}" for name, code in codes.items()} | {"state": body[6:8].hex()}
-    return replace(
-        values,
+    about = {"n_cells": cells, "chemistry": CHEMISTRIES.get(chemistry, f"{chemistry:04x}")}
+    return Measured(
         charge_on=charge == 1,
         discharge_on=discharge == 1,
         faults=said(codes | {"balancer": balancer}),
         raw=raw,
-        info={**values.info, "n_cells": cells, "chemistry": CHEMISTRIES.get(chemistry, f"{chemistry:04x}")},
+        **values | {"info": values["info"] | about},
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from cellherd.errors import BadFrame
 from cellherd.reading import Measured
@@ -76,15 +75,14 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     cells = frame[CELL_COUNT]
     if not 0 < cells <= MOST_CELLS:
         raise BadFrame(f"{cells} cells where there are at most {MOST_CELLS}", frame)
-    values = Measured(**read(MAIN, frame))
+    values = read(MAIN, frame)
     codes = {name: frame[at] for name, at in CODES.items()}
-    state = replace(
-        values,
-        cell_mv=values.cell_mv[:cells],
+    state = Measured(
         charge_on=codes["charge_mosfet"] == 1,
         discharge_on=codes["discharge_mosfet"] == 1,
         faults=said(codes),
         raw={name: f"{code:02x}" for name, code in codes.items()} | {name: frame[at].hex() for name, at in RAW.items()},
+        **values | {"cell_mv": values["cell_mv"][:cells]},
     )
     return (state,)
 

@@ -12,9 +12,9 @@ from typing import Any
 from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
-from collectors.drivers.jk_modbus import frame_of
 from collectors.fields import Field, Table, read
 from collectors.kernel import Chunk, Conversation, Driver, Send, Unsupported
+from collectors.modbus_rtu import frame_of
 
 D2 = 0xD2
 """The older dialect's only address, asked and answering."""

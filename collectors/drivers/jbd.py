@@ -32,6 +32,9 @@ TAIL: Table = (  # behind the temperatures, firmware 2.3 and later
     Field("extra.balance_ma", 7, ">H"),
 )
 COARSE = {"current_ma", "remaining_mah", "full_mah", "info.nominal_mah"}  # counted in 100 mA when the tail says so
+MAIN_COARSE, TAIL_COARSE = (
+    tuple(replace(field, times=100) if field.name in COARSE else field for field in table) for table in (MAIN, TAIL)
+)
 TRIP_COUNTERS = (
     "short_circuit", "charge_overcurrent", "discharge_overcurrent", "cell_overvoltage", "cell_undervoltage",
     "charge_overtemperature", "charge_undertemperature", "discharge_overtemperature", "discharge_undertemperature",
@@ -103,30 +106,26 @@ def read_status(data: bytes, frame: bytes) -> Measured:
     tail = data[23 + 2 * ntcs :]
     if len(data) < 23 + 2 * ntcs:
         raise BadFrame(f"{len(data)} bytes of status are too few for {ntcs} temperatures", frame)
-    coarse = bool(tail) and tail[0] & 0x80 != 0
-    tables = ((MAIN, data), (TAIL, tail))
-    values = (Measured(**read(_coarse(table) if coarse else table, part)) for table, part in tables)
+    main, more = (MAIN_COARSE, TAIL_COARSE) if tail and tail[0] & 0x80 else (MAIN, TAIL)
+    values = read(main, data) | read(more, tail)  # what the tail says counts
     made, protection = int.from_bytes(data[10:12], "big"), int.from_bytes(data[16:18], "big")
     temps = (int.from_bytes(data[i : i + 2], "big") for i in range(23, 23 + 2 * ntcs, 2))
     raw = {"protection": data[16:18], "mosfets": data[20:21], "control": tail[:1], "alarm_ext": tail[1:3]}
-    state = Measured(
+    about = values.pop("info") | {
+        "firmware": f"{data[18] >> 4}.{data[18] & 15}",
+        "n_cells": data[21],
+        "manufactured": f"{2000 + (made >> 9)}-{made >> 5 & 15:02}-{made & 31:02}",
+    }
+    return Measured(
         charge_on=bool(data[20] & 1),
         discharge_on=bool(data[20] & 2),
         balancing=int.from_bytes(data[12:14], "big") | int.from_bytes(data[14:16], "big") << 16,
         temp_dc=tuple(raw_temp + KELVIN if raw_temp else None for raw_temp in temps),
         faults=faults.brand("jbd")["protection"].of_mask(protection),
         raw={name: part.hex() for name, part in raw.items() if part},
-        info={
-            "firmware": f"{data[18] >> 4}.{data[18] & 15}",
-            "n_cells": data[21],
-            "manufactured": f"{2000 + (made >> 9)}-{made >> 5 & 15:02}-{made & 31:02}",
-        },
+        info=about,
+        **values,
     )
-    return combine(*values, state)
-
-
-def _coarse(table: Table) -> Table:
-    return tuple(replace(field, times=100) if field.name in COARSE else field for field in table)
 
 
 def read_cells(data: bytes, frame: bytes) -> Measured:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
-from collectors.drivers.jk_modbus import frame_of
 from collectors.fields import Field, Table, read
 from collectors.kernel import Chunk, Conversation, Driver, Send
+from collectors.modbus_rtu import frame_of
 
 READ = 0x78
 STATUS, LIMITS, PRODUCT, TOTALS = (0x1000, 0x10A0), (0x1800, 0x1900), (0x1C00, 0x1CA0), (0x2000, 0x2050)

@@ -12,6 +12,7 @@ from collectors.drivers.jk import says
 from collectors.drivers.jk.maps import BOOTS, LIMITS, MASKS, MEASURED, WIRES
 from collectors.fields import read
 from collectors.kernel import Chunk, Conversation, Driver, Registers, Unsupported
+from collectors.modbus_rtu import frame_of
 
 READ: Literal[3] = 3
 SETTINGS, RUNTIME, DEVICE = 0x1000, 0x1200, 0x1400  # a register is base + byte offset, so neighbours are 2 apart
@@ -27,19 +28,13 @@ SERIAL = Registers(READ, DEVICE + 72, 12)
 RESISTANCES = Registers(READ, RUNTIME + 64, 37)
 
 
-def crc(body: bytes) -> int:
-    """CRC-16/Modbus."""
-    value = 0xFFFF
-    for byte in body:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xA001 if value & 1 else 0)
+def _eight_bits(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (0xA001 if value & 1 else 0)
     return value
 
 
-def frame_of(body: bytes) -> bytes:
-    """The body with its CRC, low byte first."""
-    return body + crc(body).to_bytes(2, "little")
+CRC_OF_BYTE = tuple(map(_eight_bits, range(256)))
 
 
 def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:

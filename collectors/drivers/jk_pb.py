@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
 from collectors.drivers.jk import frames
-from collectors.drivers.jk_modbus import frame_of
 from collectors.kernel import Chunk, Conversation, Driver, Send, Unsupported
+from collectors.modbus_rtu import frame_of
 
 TRIGGER, REFUSED = 0x10, 0x90
 ASK_DEVICE, ASK_SETTINGS, ASK_CELLS = 0x161C, 0x161E, 0x1620

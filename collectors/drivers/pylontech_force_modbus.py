@@ -9,9 +9,9 @@ from typing import Any, Literal
 from cellherd import faults
 from cellherd.errors import BadFrame
 from cellherd.reading import Measured, combine
-from collectors.drivers.jk_modbus import frame_of
 from collectors.fields import Field, Table, read
 from collectors.kernel import Answer, Chunk, Conversation, Driver, Readable, Registers, Unsupported
+from collectors.modbus_rtu import frame_of
 
 READ: Literal[3] = 3
 DEVICE, SYSTEM, PILE, PILE_STRIDE = 0x1000, 0x1100, 0x1400, 0x0700

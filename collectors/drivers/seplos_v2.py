@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from binascii import crc_hqx
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
@@ -48,12 +49,7 @@ CELL_BITS = 0x0F  # of v2_voltage: those that speak of cells
 
 def crc(body: bytes) -> int:
     """CRC-16/XMODEM, of the frames on Bluetooth."""
-    value = 0
-    for byte in body:
-        value ^= byte << 8
-        for _ in range(8):
-            value = (value << 1 ^ (0x1021 if value & 0x8000 else 0)) & 0xFFFF
-    return value
+    return crc_hqx(body, 0)
 
 
 def extract(request: bytes, buffer: bytes) -> bytes | None:

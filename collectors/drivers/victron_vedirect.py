@@ -93,7 +93,7 @@ def blocks(data: bytes) -> Iterator[Block]:
     at = 0
     while (last := LAST.search(data, at)) is not None:
         block = HEX_FRAME.sub(b"", data[at : last.end() - 1]) + last[1]
-        start = block.find(b"\r\n")
+        start = block.find(b"\r\n", max(0, len(block) - MOST))
         while start >= 0:  # what stands before the first whole line is the rest of a block that we missed
             if sum(block[start:]) & 0xFF == 0:
                 lines = LINE.findall(block, start)

@@ -1,4 +1,4 @@
-"""Emulated Daly BMSs on CAN, as a bus sounds on which another master asks them in turn."""
+"""Emulated Daly BMSs on CAN: silent until they are asked, by us or by another master."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from collectors.emulators.device import Emulator, Truths
 from collectors.kernel import CanFrame
 
 
+def hear(frame: CanFrame, truths: Truths) -> list[CanFrame]:
+    """The answers to a question, of which some have several frames."""
+    for address, truth in truths.items():
+        for command in MEASURING:
+            if frame == can.ask(address, command):
+                reply = can.reply_id(address, command)
+                return [CanFrame(reply, data, extended=True) for data in payloads(truth, command)]
+    return []
+
+
 def broadcast(truths: Truths) -> list[CanFrame]:
-    """Every question of the other master with its answers."""
-    return [
-        frame
-        for address, truth in truths.items()
-        for command in MEASURING
-        for frame in (
-            can.ask(address, command),
-            *(CanFrame(can.reply_id(address, command), data, extended=True) for data in payloads(truth, command)),
-        )
-    ]
+    """Every question of another master with its answers."""
+    questions = [can.ask(address, command) for address in truths for command in MEASURING]
+    return [frame for question in questions for frame in (question, *hear(question, truths))]
 
 
-EMULATOR = Emulator(broadcast=broadcast)
+EMULATOR = Emulator(broadcast=broadcast, hear=hear)

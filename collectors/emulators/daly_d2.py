@@ -5,11 +5,11 @@ from __future__ import annotations
 from cellherd import faults
 from cellherd.reading import Measured
 from collectors.drivers import daly_d2 as daly
-from collectors.drivers.jk_modbus import frame_of
 from collectors.emulators.daly_uart import seen
 from collectors.emulators.device import Emulator, Truths, mask_of
 from collectors.fields import Table, write
 from collectors.kernel import Request, Send
+from collectors.modbus_rtu import frame_of
 
 REQUEST_BYTES = 8
 REGISTERS = {daly.D2: 0xC9, daly.ASKED: 0x7F}

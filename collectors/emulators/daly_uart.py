@@ -109,11 +109,12 @@ def _levels(truth: Measured, cells: int) -> dict[str, int]:
 
 
 def cut(buffer: bytes) -> tuple[bytes | None, bytes]:
-    """One request off the buffer."""
-    at = buffer.find(daly.START)
-    if at < 0 or len(buffer) < at + daly.SIZE:
-        return None, buffer[max(at, 0) :]
-    return buffer[at : at + daly.SIZE], buffer[at + daly.SIZE :]
+    """One request with a sound checksum off the buffer; what stands before it is noise."""
+    for at in range(len(buffer) - daly.SIZE + 1):
+        request = buffer[at : at + daly.SIZE]
+        if request[0] == daly.START and sum(request[:-1]) & 0xFF == request[-1]:
+            return request, buffer[at + daly.SIZE :]
+    return None, buffer[-daly.SIZE + 1 :]
 
 
 EMULATOR = Emulator(answer=answer, cut=cut)

@@ -21,13 +21,16 @@ class Emulator:
 
     `answer(request, address, truths)` gives the bytes of the answer, register bytes for Registers, None to stay
     silent. `cut` takes one whole request off a buffer: (request or None, rest). `broadcast(truths)` gives one round
-    of CAN frames, `push(truths)` one round of what a device sends over a serial line by itself.
+    of CAN frames, `push(truths)` one round of what a device sends over a serial line by itself, and
+    `hear(frame, truths)` the frames with which it answers one on CAN. What a device does that can be asked and heard,
+    `broadcast` and `push` give as it sounds beside a master that asks.
     """
 
     answer: Callable[[Request, int, Truths], Answer | None] = lambda request, address, truths: None
     cut: Callable[[bytes], tuple[bytes | None, bytes]] = lambda buffer: (buffer or None, b"")
     broadcast: Callable[[Truths], list[CanFrame]] = lambda truths: []
     push: Callable[[Truths], list[bytes]] | None = None
+    hear: Callable[[CanFrame, Truths], list[CanFrame]] | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class EmulatedDevice:
     """One BMS or one bus of several: driver name, battery by bus address, and the kind of wire it hangs on.
 
     `wire` is pty, tcp, virtual (CAN inside this process) or slcan. `at` is how far the batteries have lived, ms UTC.
+    `master` puts another master on the wire of a device that speaks only when it is asked.
     `acts` stands in for the driver's own emulator, for example one that answers from a capture.
     """
 
@@ -61,6 +65,7 @@ class EmulatedDevice:
     trouble: Trouble = field(default_factory=Trouble)
     at: int | None = None
     acts: Emulator | None = None
+    master: bool = False
     lock: Lock = field(default_factory=Lock)
 
     def truths(self, ts: int) -> dict[int, Measured]:

@@ -90,13 +90,14 @@ def _wire(device: EmulatedDevice, clock: Clock, can_s: float) -> wires.Wire:
     known = drivers.driver(device.driver)
     acts = device.acts or emulator(device.driver)
     if device.wire in ("virtual", "slcan") and "can" in known.links:
-        rounds = partial(_broadcast, device, acts, clock)
+        talk = wires.CanTalk(partial(_broadcast, device, acts, clock), partial(_hear, device, acts, clock), can_s)
         if device.wire == "slcan":
-            return wires.SlcanWire(device.trouble, rounds, can_s)
-        return wires.VirtualBus(device.trouble, rounds, f"emulated-{uuid4().hex[:8]}", can_s)
-    if acts.push and device.wire == "pty":
-        return wires.PushWire(device.trouble, partial(_push, device, acts.push, clock), can_s)
-    if device.wire not in ("pty", "tcp") or "can" in known.links or acts.push:
+            return wires.SlcanWire(device.trouble, talk)
+        return wires.VirtualBus(device.trouble, talk, f"emulated-{uuid4().hex[:8]}")
+    pushes = acts.push if device.master or known.poll is None else None
+    if pushes and device.wire == "pty":
+        return wires.PushWire(device.trouble, partial(_push, device, pushes, clock), can_s)
+    if device.wire not in ("pty", "tcp") or "can" in known.links or pushes:
         raise CellherdError(f"an emulated {device.driver} cannot hang on {device.wire!r}")
     modbus = "modbus" in known.links
     reply = partial(_reply, device, acts, clock)
@@ -112,7 +113,12 @@ def _reply(device: EmulatedDevice, acts: Emulator, clock: Clock, request: Reques
 
 
 def _broadcast(device: EmulatedDevice, acts: Emulator, clock: Clock) -> list[CanFrame]:
-    return acts.broadcast(device.truths(clock.wall()))
+    waits = acts.hear is not None and not device.master
+    return [] if waits else acts.broadcast(device.truths(clock.wall()))
+
+
+def _hear(device: EmulatedDevice, acts: Emulator, clock: Clock, frame: CanFrame) -> list[CanFrame]:
+    return acts.hear(frame, device.truths(clock.wall())) if acts.hear else []
 
 
 def _push(device: EmulatedDevice, push: Callable[[Truths], list[bytes]], clock: Clock) -> bytes:
@@ -154,6 +160,8 @@ def _poll(known: Driver, acts: Emulator, address: int, truths: Truths) -> tuple[
 
 def _talk(conversation: Conversation, acts: Emulator, address: int, truths: Truths) -> tuple[Measured, ...]:
     def ask(request: Request) -> Answer:
+        if isinstance(request, CanFrame):
+            return b""  # its answers are heard
         answer = acts.answer(request, address, truths)
         if answer is None:
             raise Silent(f"the emulated device does not answer {request}")

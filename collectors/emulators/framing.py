@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from collectors.drivers.jk_modbus import frame_of
 from collectors.emulators.device import Emulator
 from collectors.emulators.wires import Serve
 from collectors.kernel import Answer, Registers, Request, Send, Unsupported
+from collectors.modbus_rtu import frame_of
 
 Reply = Callable[[Request, int], Answer | None]
 """reply(request, address): the answer, None for silence. Raises Unsupported."""

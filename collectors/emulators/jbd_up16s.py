@@ -7,10 +7,10 @@ from collections.abc import Callable
 from cellherd import faults
 from cellherd.reading import Measured
 from collectors.drivers import jbd_up16s as up
-from collectors.drivers.jk_modbus import frame_of
 from collectors.emulators.device import Emulator, Truths, mask_of
 from collectors.fields import write
 from collectors.kernel import Request, Send
+from collectors.modbus_rtu import frame_of
 
 REQUEST_BYTES = 10
 FIRMWARE = b"\x0c\x04"

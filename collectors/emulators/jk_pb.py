@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collectors.drivers import jk_pb
-from collectors.drivers.jk_modbus import frame_of
 from collectors.emulators.device import Emulator, Truths
 from collectors.emulators.jk_ble import FRAMES
 from collectors.kernel import Request, Send
+from collectors.modbus_rtu import frame_of
 
 MIDDLE = bytes((0, 1, 2, 0, 0))
 """What stands between register and CRC of a trigger."""

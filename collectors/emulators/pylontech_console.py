@@ -30,7 +30,8 @@ COUNTERS = {  # of `stat`: what the battery counts
 
 def answer(request: Request, address: int, truths: Truths) -> bytes | None:
     """What the console prints; silence for a module that is not there."""
-    shape = re.fullmatch(rf"({text.READS})(?: (\d+))?\s*", request.data.decode()) if isinstance(request, Send) else None
+    line = request.data.decode("latin-1") if isinstance(request, Send) else ""
+    shape = re.fullmatch(rf"({text.READS})(?: (\d+))?\s*", line)
     if shape is None:
         return None
     command, number = shape[1], int(shape[2]) if shape[2] else None

@@ -1,4 +1,4 @@
-"""An emulated Pylontech high-voltage stack on CAN, as it sounds while an inverter asks: one pile at address 0."""
+"""An emulated Pylontech high-voltage stack on CAN, silent until it is asked: one pile at address 0."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ from collectors.emulators.device import Emulator, Truths, mask_of
 from collectors.kernel import CanFrame
 
 
+def hear(frame: CanFrame, truths: Truths) -> list[CanFrame]:
+    """The answers to one of the two questions."""
+    if frame == can.ASK_STACK:
+        modules = list(truths.values())
+        return [_frame(can.STACK, _stack(modules, [mv or 0 for m in modules for mv in m.cell_mv]))]
+    return values(truths) if frame == can.ASK_VALUES else []
+
+
 def broadcast(truths: Truths) -> list[CanFrame]:
-    """The answers to both questions; the modules of the pile stand in series."""
+    """The questions of an inverter with their answers."""
+    return [frame for asked in (can.ASK_STACK, can.ASK_VALUES) for frame in (asked, *hear(asked, truths))]
+
+
+def values(truths: Truths) -> list[CanFrame]:
+    """What is measured; the modules of the pile stand in series."""
     modules = list(truths.values())
     cells = [mv or 0 for m in modules for mv in m.cell_mv]
     temps = [(t or 0) / 10 for m in modules for t in m.temp_dc] or [0.0]
     first = modules[0]
     told = tuple(dict.fromkeys(fault for m in modules for fault in m.faults or ()))
     return [
-        _frame(can.STACK, _stack(modules, cells)),
         _frame(
             can.BASIC,
             {
@@ -78,4 +90,4 @@ def _frame(number: int, signals: Mapping[str, float]) -> CanFrame:
     return CanFrame(number, bytes(can.database().encode_message(number | 1 << 31, signals)), extended=True)
 
 
-EMULATOR = Emulator(broadcast=broadcast)
+EMULATOR = Emulator(broadcast=broadcast, hear=hear)

@@ -129,4 +129,6 @@ def edge_toml(site: SiteSpec, running: list[Running], mqtt: dict[str, str], peri
         modules = ", ".join(f'"{at}" = "{m.id}"' for at, m in zip(addresses(spec), spec.module, strict=True))
         lines += ["", "[[device]]", f'stack = "{spec.stack}"', f'driver = "{spec.driver}"', f'link = "{one.link}"']
         lines += [f"address = {addresses(spec)[0]}", f"modules = {{ {modules} }}", f"period_s = {period_s}"]
+        known = drivers.driver(spec.driver)
+        lines += ["ask = true"] if known.poll and known.feed else []
     return "\n".join(lines) + "\n"

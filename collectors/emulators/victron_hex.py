@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cellherd import faults
+from cellherd.errors import BadFrame
 from cellherd.reading import Measured
 from collectors.drivers import victron_hex as hexes
 from collectors.emulators.device import Emulator, Truths, mask_of
@@ -18,7 +19,10 @@ def answer(request: Request, address: int, truths: Truths) -> bytes | None:
     """The register, or that there is none."""
     if not isinstance(request, Send) or not truths:
         return None
-    command, body = hexes.split(request.data)
+    try:
+        command, body = hexes.split(request.data)
+    except BadFrame:  # somebody else's question
+        return None
     if command != hexes.GET:
         return None
     register, truth = int.from_bytes(body[:2], "little"), next(iter(truths.values()))

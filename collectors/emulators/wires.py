@@ -6,8 +6,11 @@ import os
 import select
 import socket
 import tempfile
+import time
 import tty
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
@@ -19,10 +22,20 @@ from collectors.kernel import CanFrame
 CHUNK = 4096
 SLICE_S = 0.2
 """Longest wait of a serving thread before it looks whether it shall stop."""
+KEPT = 1000
+OPEN, LISTENING, CLOSED = b"O", b"L", b"C"
 
 Serve = Callable[[bytes], tuple[bytes, bytes, bytes]]
 """serve(buffer) -> (request that was found or b"", its answer or b"", rest of the buffer)."""
-Round = Callable[[], list[CanFrame]]
+
+
+@dataclass(frozen=True, slots=True)
+class CanTalk:
+    """What a device says on CAN: a round of frames every `period_s`, and its answers to a frame."""
+
+    broadcast: Callable[[], list[CanFrame]]
+    hear: Callable[[CanFrame], list[CanFrame]]
+    period_s: float
 
 
 class Wire:
@@ -146,13 +159,14 @@ class TcpWire(Wire):
 
 
 class VirtualBus(Wire):
-    """A CAN bus inside this process; one round of frames every `period_s`."""
+    """A CAN bus inside this process; `asked` are the last frames that others put on it."""
 
-    def __init__(self, trouble: Trouble, broadcast: Round, name: str, period_s: float) -> None:
+    def __init__(self, trouble: Trouble, talk: CanTalk, name: str) -> None:
         super().__init__(trouble)
-        self._broadcast, self._period_s = broadcast, period_s
+        self._talk = talk
         self._bus = can.Bus(interface="virtual", channel=name)
         self.link = f"virtual:{name}"
+        self.asked = deque[CanFrame](maxlen=KEPT)
 
     def stop(self) -> None:
         """See Wire."""
@@ -160,36 +174,65 @@ class VirtualBus(Wire):
         self._bus.shutdown()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._period_s):
-            if not self._trouble.silent:
-                for frame in self._broadcast():
-                    self._bus.send(can.Message(arbitration_id=frame.id, data=frame.data, is_extended_id=frame.extended))
+        due = time.monotonic() + self._talk.period_s
+        while not self._stop.is_set():
+            message = self._bus.recv(min(SLICE_S, max(0.0, due - time.monotonic())))
+            if message is not None:
+                self.asked.append(CanFrame(message.arbitration_id, bytes(message.data), message.is_extended_id))
+                self._send(self._talk.hear(self.asked[-1]))
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._talk.period_s
+                self._send(self._talk.broadcast())
+
+    def _send(self, frames: list[CanFrame]) -> None:
+        for frame in [] if self._trouble.silent else frames:
+            self._bus.send(can.Message(arbitration_id=frame.id, data=frame.data, is_extended_id=frame.extended))
 
 
 class SlcanWire(PtyWire):
-    """A USB CAN adapter on a pty, between processes. It talks once it was opened with O or L."""
+    """A USB CAN adapter on a pty, between processes. It talks once it was opened with O or L, and sends after O only.
 
-    def __init__(self, trouble: Trouble, broadcast: Round, period_s: float) -> None:
+    `commands` are the last bytes that it was given, `asked` the last frames that it was given to send.
+    """
+
+    def __init__(self, trouble: Trouble, talk: CanTalk) -> None:
         super().__init__(trouble, lambda buffer: (b"", b"", b""), "slcan")
-        self._broadcast, self._period_s = broadcast, period_s
+        self._talk = talk
+        self._mode = CLOSED
         self.commands = b""
+        self.asked = deque[CanFrame](maxlen=KEPT)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._period_s):
+        due, rest = time.monotonic() + self._talk.period_s, b""
+        while not self._stop.is_set():
             ends = self._ends
             if ends is None:
+                self._stop.wait(SLICE_S)
                 continue
+            end = ends[0]
             try:
-                while select.select([ends[0]], [], [], 0)[0]:
-                    self.commands += os.read(ends[0], CHUNK)
-                if self._is_open() and not self._trouble.silent:
-                    os.write(ends[0], b"".join(map(as_slcan, self._broadcast())))
-            except OSError:  # unplugged between two steps
-                self.commands = b""
+                if select.select([end], [], [], min(SLICE_S, max(0.0, due - time.monotonic())))[0]:
+                    data = os.read(end, CHUNK)
+                    self.commands = (self.commands + data)[-CHUNK:]
+                    *lines, rest = (rest + data).split(b"\r")
+                    for line in lines:
+                        self._obey(line, end)
+                if time.monotonic() >= due:
+                    due = time.monotonic() + self._talk.period_s
+                    self._send(self._talk.broadcast(), end)
+            except (OSError, ValueError):  # unplugged between two steps, or told nonsense
+                self._mode, rest = CLOSED, b""
 
-    def _is_open(self) -> bool:
-        last = [command for command in self.commands.split(b"\r") if command in (b"O", b"L", b"C")]
-        return bool(last) and last[-1] != b"C"
+    def _obey(self, line: bytes, end: int) -> None:
+        if line in (OPEN, LISTENING, CLOSED):
+            self._mode = line
+        elif line[:1] in (b"t", b"T") and self._mode == OPEN:
+            self.asked.append(of_slcan(line))
+            self._send(self._talk.hear(self.asked[-1]), end)
+
+    def _send(self, frames: list[CanFrame], end: int) -> None:
+        if self._mode != CLOSED and not self._trouble.silent:
+            os.write(end, b"".join(map(as_slcan, frames)))
 
 
 class PushWire(PtyWire):
@@ -209,6 +252,13 @@ class PushWire(PtyWire):
                 os.write(ends[0], self._trouble.spoil(b"", self._push()))
             except OSError:  # unplugged between two steps, or nobody reads
                 continue
+
+
+def of_slcan(line: bytes) -> CanFrame:
+    """The frame that an slcan adapter is told to send. Raises ValueError."""
+    digits = 8 if line[:1] == b"T" else 3
+    data = bytes.fromhex(line[digits + 2 :].decode("ascii", "replace"))
+    return CanFrame(int(line[1 : digits + 1], 16), data, extended=digits == 8)
 
 
 def as_slcan(frame: CanFrame) -> bytes:

@@ -5,7 +5,7 @@ tcp:host:port                      the same bytes over a serial server
 modbus:/dev/ttyUSB0?baud=115200    Modbus RTU
 modbus-tcp:host:502                Modbus TCP
 can:can0                           SocketCAN
-slcan:/dev/ttyACM0?bitrate=500000  a USB CAN adapter that speaks slcan
+slcan:/dev/ttyACM0?bitrate=500000  a USB CAN adapter that speaks slcan; without bitrate the driver's usual one
 virtual:name                       a CAN bus inside this process, for tests
 replay:FILE                        a capture; nothing is sent anywhere
 """
@@ -28,7 +28,7 @@ class Link(Protocol):
     """An open line to one or more devices of the same driver. Used by one thread at a time."""
 
     def ask(self, request: Request, *, address: int) -> Answer:
-        """Send a request that the driver's allow-list holds and wait for its answer.
+        """Send a request that the driver's allow-list holds and wait for its answer; on CAN that is heard instead.
 
         Raises Refused before anything is sent, Silent when no answer came in time, BadFrame when only rubbish
         came, LinkError when the line itself is gone.
@@ -100,6 +100,11 @@ def check_link(text: str, driver: Driver) -> Place:
     """Refuse a link that is not understood or that the driver does not speak over. Raises CellherdError."""
     place = place_of(text)
     line = _SCHEMES[place.scheme].line
+    if driver.links == ("ble",) and line:
+        raise CellherdError(
+            f"{driver.name} speaks Bluetooth only, and there is no Bluetooth link yet: {text} cannot reach it; "
+            f"`cellherd decode {driver.name} HEX` reads its frames"
+        )
     if line and line not in driver.links:
         usable = [f"{name}:" for name, known in _SCHEMES.items() if known.line in driver.links]
         raise CellherdError(f"{driver.name} does not speak over {place.scheme}:, use {' or '.join(usable)} ({text})")

@@ -105,7 +105,8 @@ class InfluxSink:
 
     def write(self, number: int, decoded: Decoded) -> None:
         """Store a segment's readings. Raises StoreAway if it has to be tried again."""
-        self.writer.write(self.writer.settings.bucket, module_lines(decoded.frames["reading"], self.sites))
+        for some in decoded.frames["reading"].iter_slices(_LINES_AT_ONCE):  # all lines at once would take 300 MB
+            self.writer.write(self.writer.settings.bucket, module_lines(some, self.sites))
         fresh = self.progress.with_suffix(".new")
         fresh.write_text(f"{number}\n", encoding="ascii")
         fresh.replace(self.progress)

@@ -40,13 +40,24 @@ def lines(measurement: str, tags: Sequence[str], frame: pl.DataFrame) -> bytes:
             raise ValueError(f"{name!r} cannot be a name in line protocol: only a-z, 0-9 and _, a letter first")
     if not fields or frame.is_empty():
         return b""
-    body = pl.concat_str([_field(name, frame.schema[name]) for name in fields], separator=",", ignore_nulls=True)
-    head = pl.concat_str([pl.lit(measurement), *(_tag(name) for name in sorted(tags))], separator=",")
-    told = frame.select(head=head, body=body, ts="ts").filter(pl.col("body") != "", pl.col("ts").is_not_null())
-    text = told.select(pl.concat_str(["head", "body", "ts"], separator=" "))
+    pieces = [piece for name in fields for piece in _field(frame[name])]
+    body = pl.concat_str(pieces, ignore_nulls=True).str.slice(1)  # each field brings its comma, the first one too
+    told = frame.select(body=body, ts="ts", head=_heads(measurement, sorted(tags), frame))
+    text = told.filter(pl.col("body") != "", pl.col("ts").is_not_null())
     out = io.BytesIO()
-    text.write_csv(out, include_header=False, quote_style="never")
+    text.select(pl.concat_str(["head", "body", "ts"], separator=" ")).write_csv(
+        out, include_header=False, quote_style="never"
+    )
     return out.getvalue()
+
+
+def _heads(measurement: str, tags: Sequence[str], frame: pl.DataFrame) -> pl.Series:
+    """Measurement and tags of each row; worked out once for each series, of which there are few."""
+    if not tags:
+        return pl.repeat(measurement, len(frame), eager=True)
+    head = pl.concat_str([pl.lit(measurement), *map(_tag, tags)], separator=",")
+    known = frame.select(tags).unique().with_columns(head=head)
+    return frame.select(tags).join(known, on=tags, how="left", nulls_equal=True, maintain_order="left")["head"]
 
 
 def _tag(name: str) -> pl.Expr:
@@ -54,15 +65,18 @@ def _tag(name: str) -> pl.Expr:
     return pl.concat_str(pl.lit(f"{name}="), pl.when(text != "").then(text).otherwise(pl.lit("-")))
 
 
-def _field(name: str, kind: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if kind in _INTEGERS:
-        return pl.concat_str(pl.lit(f"{name}="), column.cast(pl.String), pl.lit("i"))
-    if kind == pl.String:
+def _field(values: pl.Series) -> list[pl.Expr]:
+    """`,name=value` in pieces to be put one behind the other; in one piece where a value may be missing."""
+    name, column = values.name, pl.col(values.name)
+    begin, end = pl.lit(f",{name}="), pl.lit("i")
+    if values.dtype in _INTEGERS:
+        whole = [begin, column.cast(pl.String), end]
+        return whole if not values.null_count() else [pl.concat_str(whole)]  # the first way takes half the time
+    if values.dtype == pl.String:
         text = column.str.replace_all(r'([\\"])', r"\$1").str.replace_all(r"[\r\n]+", " ")
-        return pl.concat_str(pl.lit(f'{name}="'), text, pl.lit('"'))
+        return [pl.concat_str(begin, pl.lit('"'), text, pl.lit('"'))]
     finite = pl.when(column.is_finite()).then(column.cast(pl.Float64))
-    return pl.concat_str(pl.lit(f"{name}="), finite.cast(pl.String))
+    return [pl.concat_str(begin, finite.cast(pl.String))]
 
 
 def module_lines(readings: pl.DataFrame, sites: Sites) -> bytes:

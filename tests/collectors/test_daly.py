@@ -16,7 +16,6 @@ from cellherd import faults
 from cellherd.errors import BadFrame, Refused, Silent
 from cellherd.reading import Measured
 from collectors.drivers import daly_can, daly_d2, daly_uart
-from collectors.drivers.jk_modbus import frame_of
 from collectors.emulators import daly_can as emulated_can
 from collectors.emulators import daly_d2 as emulated_d2
 from collectors.emulators import daly_uart as emulated_uart
@@ -25,6 +24,7 @@ from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import start
 from collectors.kernel import CanFrame, Driver, Registers, Request, Send, converse, permits
 from collectors.links import open_link
+from collectors.modbus_rtu import frame_of
 
 WORD = faults.brand("daly")["failure"]
 STEPS = {"voltage_mv": 100, "current_ma": 100, "soc_pm": 1}

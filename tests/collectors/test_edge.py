@@ -20,6 +20,7 @@ import pytest
 from cellherd.config import EdgeConfig
 from cellherd.errors import CellherdError
 from cellherd.reading import Measured
+from cellherd.systemd import notify
 from collectors import edge as edge_module
 from collectors import hand
 from collectors.absence import edge_off
@@ -31,7 +32,6 @@ from collectors.emulators.fleet import Running, start
 from collectors.entries import Entry, Instant, Numbered
 from collectors.events import Device, Record, Sample
 from collectors.hand import Hand
-from collectors.systemd import notify
 from tests.collectors import brokers
 from tests.collectors.brokers import EDGE, Broker
 from tests.collectors.fake_server import FakeServer

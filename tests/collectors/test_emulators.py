@@ -16,7 +16,7 @@ from collectors.drivers import driver
 from collectors.emulators.battery import Battery, Plan, ocv_mv
 from collectors.emulators.captured import from_capture
 from collectors.emulators.device import EmulatedDevice, Truths
-from collectors.emulators.fleet import emulator, history, start
+from collectors.emulators.fleet import emulator, history, identities, start
 from collectors.emulators.protection import PROTECTIONS
 from collectors.kernel import Send, converse
 from collectors.links import open_link
@@ -193,7 +193,7 @@ def test_the_open_circuit_voltage_rises_with_the_charge() -> None:
     assert (ocv_mv(0.5), ocv_mv(-1) < 2000) == (3299, True)
 
 
-@pytest.mark.parametrize("name", ["jbd", "jk_modbus", "pylontech_rs485", "pylontech_can"])
+@pytest.mark.parametrize("name", ["jbd", "jk_modbus", "pylontech_rs485", "pylontech_can", "pylontech_hv_can"])
 def test_history_is_read_through_the_driver_at_every_step(name: str) -> None:
     device = EmulatedDevice(name, {2: Battery(Plan(seed=2)), 3: Battery(Plan(seed=3))})
     if name == "jbd":
@@ -204,6 +204,7 @@ def test_history_is_read_through_the_driver_at_every_step(name: str) -> None:
     modules = {"jk_modbus": 2, "pylontech_rs485": 2}.get(name, 1)
     assert len(rows) == modules * len(steps)
     assert len({m.voltage_mv for _, _, m in rows}) > 1
+    assert {at for at, _ in identities(device, NOON)} <= {2, 3}
 
 
 @pytest.mark.parametrize("wire", ["pty", "tcp"])

@@ -18,13 +18,13 @@ from cellherd.errors import BadFrame, Silent
 from cellherd.reading import LogEntry, Measured
 from collectors.drivers import driver, jk_ble, jk_can, jk_nw, jk_pb
 from collectors.drivers.jk import frames, maps, says
-from collectors.drivers.jk_modbus import frame_of
 from collectors.emulators import jk_ble as emulated_ble
 from collectors.emulators import jk_modbus as emulated_modbus
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice, Truths
 from collectors.emulators.fleet import emulator, history
 from collectors.kernel import Answer, CanFrame, Poll, Request, Send, Unsupported, converse, permits
+from collectors.modbus_rtu import frame_of
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NAMES = ("jk_ble", "jk_can", "jk_nw", "jk_pb")

@@ -16,7 +16,7 @@ from cellherd.clock import Quality, SystemClock
 from cellherd.errors import BadFrame, CellherdError, LinkError, Silent
 from cellherd.reading import LogEntry, Measured
 from collectors.course import Course
-from collectors.drivers import jbd, jk_modbus, pylontech_can, pylontech_rs485
+from collectors.drivers import jbd, jk_modbus, pylontech_can, pylontech_force_modbus, pylontech_rs485
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import emulator, start
@@ -305,7 +305,7 @@ def test_what_is_asked_seldom_joins_the_reading_of_its_slot() -> None:
     assert ["wire_00_mohm" in e.measured.extra for e in samples] == [True, *[False] * 5] * 2
 
 
-def test_asking_who_they_are_costs_a_long_bus_no_slot() -> None:
+def test_a_long_bus_says_who_they_are_before_their_readings_and_has_its_schedule_from_the_second_round_on() -> None:
     clock, told = Hand(), list[Sample | Record]()
     slow = replace(jk_modbus.DRIVER, gap_s=0.0)
 
@@ -317,8 +317,38 @@ def test_asking_who_they_are_costs_a_long_bus_no_slot() -> None:
     addresses = range(1, 9)
     bus = Slow(clock, slow, {address: truth() for address in addresses})
     run(Port([replace(jk(a), driver=slow) for a in addresses], told.append, clock, bus.opener), clock, 120_000)
-    assert not [e for e in told if isinstance(e, Record) and e.event == "gap"]
-    assert {e.module for e in told if isinstance(e, Record) and e.event == "info"} == {f"m{a}" for a in addresses}
+    for name in (f"m{a}" for a in addresses):
+        first = next(e for e in told if e.module == name and getattr(e, "event", "") != "gap")
+        assert isinstance(first, Record)
+        assert first.event == "info"
+        assert sum(slots for _, slots in gaps(told, name)) <= 1, "what it took to ask them all"
+        assert slots_of(told, name, 5000) == list(range(24))
+
+
+def test_a_device_that_was_silent_at_the_start_says_who_it_is_before_its_first_reading_too() -> None:
+    clock, told = Hand(), list[Sample | Record]()
+    bus = Bus(clock, jk_modbus.DRIVER, {1: truth()}, lambda a, n: ("silent" if n < 4 else "ok", 0))
+    run(Port([replace(jk(1), driver=jk_modbus.DRIVER)], told.append, clock, bus.opener), clock, 60_000)
+    said = [e for e in told if isinstance(e, Sample) or e.event == "info"]
+    assert [type(e) for e in said[:2]] == [Record, Sample]
+
+
+def test_a_bank_whose_modules_speak_too_is_no_reason_to_call_them_unknown() -> None:
+    clock, told = Hand(), list[Sample | Record]()
+    force = pylontech_force_modbus.DRIVER
+    device = Device("cellar", force, "modbus:bus", 1, {1: "m1", 2: "m2"}, 5.0)
+    run(Port([device], told.append, clock, Bus(clock, force, {1: truth(), 2: truth()}).opener), clock, 10_000)
+    assert codes(told) == []
+    assert {e.module for e in told if isinstance(e, Sample)} == {"bank", "m1", "m2"}
+
+
+def test_every_module_that_is_heard_says_who_it_is_before_its_first_reading() -> None:
+    clock, told = Hand(), list[Sample | Record]()
+    course = Course(Device("cellar", JK, "modbus:bus", 1, {1: "m1", 2: "m2"}, 5.0), told.append, clock, BOOT)
+    port = Port([course.device], told.append, clock)
+    for address in (1, 2):
+        port._overheard(course, [Measured(module=address, voltage_mv=50_000, info={"serial": f"S{address}"})], BOOT)
+    assert [(type(e), e.module) for e in told] == [(Record, "m1"), (Sample, "m1"), (Record, "m2"), (Sample, "m2")]
 
 
 def test_a_device_of_another_address_is_a_gap_not_somebody_elses_reading() -> None:

@@ -16,7 +16,6 @@ from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured
 from collectors.drivers import ant_new, ant_old, driver, jbd_up16s, pace, seplos_v2, seplos_v3
-from collectors.drivers.jk_modbus import frame_of
 from collectors.drivers.pylontech_rs485 import frames
 from collectors.drivers.seplos_v3 import maps
 from collectors.emulators.battery import Battery, Plan
@@ -25,6 +24,7 @@ from collectors.emulators.fleet import emulator, start
 from collectors.kernel import Registers, Request, Send, Unsupported, converse, permits
 from collectors.links import open_link
 from collectors.links.modbus import Modbus
+from collectors.modbus_rtu import frame_of
 
 STEPS = {  # the step in which each protocol counts; 0.1 degC counts as 1
     "ant_new": {"voltage_mv": 10, "current_ma": 100, "remaining_mah": 1, "full_mah": 1, "soc_pm": 10, "soh_pm": 10},

@@ -446,6 +446,7 @@ def test_the_storing_process_killed_again_and_again_loses_and_doubles_nothing(
             seen: set[int] = set()
             sent, waits = 0, Event()
             while len(seen) < 3:
+                assert sent < 3000, "nobody died"
                 sent += 1
                 pi.send([sent])
                 seen |= {pid} if (pid := room.pid()) else set()
@@ -477,14 +478,17 @@ def test_the_storing_process_ends_with_its_parent(tmp_path: Path) -> None:
 
 def test_an_archive_that_is_away_at_the_start_stops_nobody(config: FleetConfig, tmp_path: Path) -> None:
     (tmp_path / "archive").write_text("the disk is not mounted yet")
-    with broker(config, tmp_path) as child, edge(config, tmp_path) as pi:
-        with two_processes(config, tmp_path, child) as (running, _):
-            pi.send([1, 2])
-            assert pi.wait([1, 2])
-            until(lambda: bool(running.status()["sinks"].get("archive", {}).get("trouble")))
-            running.check()
-            (tmp_path / "archive").unlink()
-            until(lambda: running.status()["sinks"]["archive"]["at"] == 1)
+    with (
+        broker(config, tmp_path) as child,
+        edge(config, tmp_path) as pi,
+        two_processes(config, tmp_path, child) as (running, _),
+    ):
+        pi.send([1, 2])
+        assert pi.wait([1, 2])
+        until(lambda: bool(running.status()["sinks"].get("archive", {}).get("trouble")))
+        running.check()
+        (tmp_path / "archive").unlink()
+        until(lambda: running.status()["sinks"]["archive"]["at"] == 1)
     assert archived(tmp_path) == [1, 2]
 
 
@@ -492,11 +496,10 @@ def test_an_archive_that_knew_an_earlier_ledger_takes_the_numbers_of_the_new_one
     config: FleetConfig, tmp_path: Path
 ) -> None:
     config = config.model_copy(update={"archive": ArchiveStore(uri=str(tmp_path / "archive"))})
-    for state, seq in (("a", 1), ("b", 2)):
-        with broker(config, tmp_path / state) as child, edge(config, tmp_path / state) as pi:
-            with two_processes(config, tmp_path / state, child):
-                pi.send([seq])
-                assert pi.wait([seq])
+    for state, seq in ((tmp_path / "a", 1), (tmp_path / "b", 2)):
+        with broker(config, state) as child, edge(config, state) as pi, two_processes(config, state, child):
+            pi.send([seq])
+            assert pi.wait([seq])
     assert archived(tmp_path) == [1, 2]
 
 

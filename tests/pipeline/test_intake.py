@@ -234,3 +234,17 @@ def test_a_mistake_of_ours_costs_one_message_and_not_the_line(ledger: Ledger, mo
     assert isinstance(poisoned, Dead)
     assert "ZeroDivisionError" in poisoned.reason
     assert isinstance(taken(intake, [1]), Entry), "it was not counted as stored"
+
+
+def test_dead_letters_of_two_processes_share_one_cap(tmp_path: Path) -> None:
+    intake, storing = (DeadLetters(tmp_path / "letters.sqlite", cap=100_000) for _ in range(2))
+    for number in range(100):
+        for letters in (intake, storing):
+            name = "intake" if letters is intake else "storing"
+            entry = Entry(f"fleet/pi1/{name}/{number}", bytes(2_000), NOW, "", "")
+            letters.put([Dead(entry, "schema", "made to be refused")])
+    counts = intake.counts()
+    assert counts["kept"] * 2_256 <= 100_000
+    assert counts["kept"] + counts["dropped"] == 200
+    intake.close()
+    storing.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from struct import unpack_from
 
 from cellherd import faults
 from cellherd.errors import BadFrame
@@ -36,6 +37,7 @@ Layout = tuple[int, Table, Table]
 """Places for cells, table, masks."""
 LONG: Layout = (CELLS, in_frame((*MEASURED, *WIRES)), in_frame(MASKS))
 SHORT: Layout = (SHORT_CELLS, in_short_frame((*MEASURED, *WIRES)), in_short_frame(MASKS))
+VOLTAGE = {n: next(field for field in table if field.name == "voltage_mv") for n, table, _ in (LONG, SHORT)}
 LIMITS_IN_FRAME, BOOTS_IN_FRAME = in_frame(LIMITS), in_frame((BOOTS,))
 
 
@@ -100,10 +102,10 @@ def layout_of(frame: bytes) -> Layout:
 
 def _misfit(frame: bytes, layout: Layout) -> tuple[int, int, int]:
     """Cells that mask and voltages disagree about; difference between pack and sum of cells, mV; pack, mV."""
-    places, table, masks = layout
-    at = {field.name: field for field in (*table, *masks)}
-    cells = [at[f"cell_mv.{i}"].read(frame) or 0 for i in range(places)]
-    mask, voltage = at["raw.cells_present"].read(frame) or 0, at["voltage_mv"].read(frame) or 0
+    places, _, masks = layout
+    cells = unpack_from(f"<{places}H", frame, HEADER)
+    said = read((VOLTAGE[places], masks[0]), frame)  # the first mask is that of the cells
+    mask, voltage = said["raw"]["cells_present"], said["voltage_mv"]
     with_voltage = sum(1 << i for i, mv in enumerate(cells) if mv)
     return (mask ^ with_voltage).bit_count(), abs(voltage - sum(cells)), abs(voltage)
 

@@ -24,8 +24,8 @@ SHAPES: tuple[tuple[str, Reader], ...] = (  # a name that stands in this answer 
     ("CAN Tx", history.ports),
 )
 REQUEST = re.compile(rf"\s*({text.READS})(?:\s+(\d{{1,2}}))?\s*")
-LAST = re.compile(rf"(?:{re.escape(text.END)}|{text.FAILED}[^\r\n]*)\s*{text.PROMPT}".encode())
-MORE = re.compile(rf"{text.PAGE}[^\r\n]*exit".encode())
+LAST = re.compile(rf"(?:{re.escape(text.END)}|{text.FAILED}[^\r\n]{{0,80}})\s*{text.PROMPT}".encode())
+MORE = re.compile(rf"{text.PAGE}[^\r\n]{{0,80}}exit".encode())
 NEXT_PAGE = b"\r"
 MODULES = 16
 

@@ -59,7 +59,7 @@ def info(answer: Answer, said: Row, module: int | None) -> tuple[Measured, ...]:
     known: dict[str, str | int] = {**texts}
     if (cells := number(said.get("Cell Number"))) is not None:
         known["n_cells"] = cells
-    if rated := re.search(r"(\d+)AH", said.get("Specification", "")):
+    if rated := re.search(r"(?<!\d)(\d{1,6})AH", said.get("Specification", "")):
         known["nominal_mah"] = 1000 * int(rated[1])
     currents = {"charge_ma": "Max Charge Curr", "discharge_ma": "Max Dischg Curr"}
     limits = {ours: abs(number(said[name]) or 0) for ours, name in currents.items() if name in said}
@@ -75,7 +75,7 @@ def _units(answer: Answer) -> tuple[Measured, ...]:
     serials: dict[int, str] = {}
     unit = None
     for line in answer.lines:
-        if title := re.fullmatch(r"Unit (\d+) Barcode", line):
+        if title := re.fullmatch(r"Unit (\d{1,3}) Barcode", line):
             unit = int(title[1])
         elif unit and (text := re.fullmatch(r"Module[\s:]+(\S+)", line)):
             serials[unit] = text[1]

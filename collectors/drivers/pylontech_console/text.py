@@ -16,12 +16,12 @@ READS = "|".join(sorted(COMMANDS, key=len, reverse=True))
 PROMPT = r"[A-Za-z_]{3,16}>"  # pylon>, pylon_debug> after its login, PYTES>
 ECHO = re.compile(rf"(?:>?{PROMPT})*\s*({READS})(?:\s+(\d{{1,2}}))?\s*@?")
 DONE, FAILED, END, PAGE = "Command completed successfully", "fail to excute", "$$", "to be continued"
-PAGES = re.compile(r"Press \[Enter\][^\r\n]*exit *")
-PAIR = re.compile(r"([^:]+?)\s*:[\s:]*(.*)|(Device address|Power)\s+(\d+)")
+PAGES = re.compile(r"Press \[Enter\][^\r\n]{0,80}exit *")
+PAIR = re.compile(r"([^:]*[^:\s])\s*:[\s:]*(.*)|(Device address|Power)\s+(\d+)")
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d) +(\d\d:\d\d:\d\d)")
-CHARGE = re.compile(r"(\d+) *(mAH|mWH|WH)\b")
-SHARED_COLUMN = re.compile(r"(\d+)% +(\d+(?:mAH|mWH|WH)?)(?=\s|$)")
-NUMBER = re.compile(r"(-?\d+)\s*(%|[A-Za-z]*)")
+CHARGE = re.compile(r"(?<!\d)(\d+) *(mAH|mWH|WH)\b")
+SHARED_COLUMN = re.compile(r"(?<!\d)(\d+)% +(\d+(?:mAH|mWH|WH)?)(?=\s|$)")
+NUMBER = re.compile(r"(-?\d{1,15})(?!\d)\s*(%|[A-Za-z]*)")  # a longer one is no measurement and stays text
 ONE_WORD = (  # names of columns that some firmware writes in two words, or shorter
     ("Base State", "Base.St"), ("Volt. State", "Volt.St"), ("Curr. State", "Curr.St"), ("Temp. State", "Temp.St"),
     ("V.State", "Volt.St"), ("T.State", "Temp.St"), ("Err Code", "Err.Code"), ("AH(mAH)", "CoulombAH"),

@@ -13,7 +13,6 @@ from typing import Literal
 from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import LogEntry, Measured, combine
-from collectors.drivers.jk_modbus import frame_of
 from collectors.drivers.seplos_v3.maps import (
     EVENTS,
     HISTORY,
@@ -29,6 +28,7 @@ from collectors.drivers.seplos_v3.maps import (
 )
 from collectors.fields import Table, read
 from collectors.kernel import Chunk, Conversation, Driver, Registers, Unsupported
+from collectors.modbus_rtu import frame_of
 
 COILS: Literal[1] = 1
 INPUTS: Literal[4] = 4

@@ -1,0 +1,105 @@
+"""`cellherd capture`: a device's own bytes in a file, to be read later or by somebody else, without the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Event
+from typing import Annotated, TextIO
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from cellherd.clock import SystemClock
+from cellherd.errors import BadFrame, CellherdError, Silent
+from collectors.drivers import driver
+from collectors.events import Device
+from collectors.links import Link, open_link
+from collectors.links.capture import Recorder, read_capture
+from collectors.station import talk
+
+LISTEN_S = 0.5
+
+
+def capture(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
+    name: Annotated[str, typer.Option("--driver", help="A name from `cellherd drivers`.")],
+    link: Annotated[str, typer.Option(help="For example serial:/dev/ttyUSB0?baud=9600")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A new file; JSON lines.")],
+    seconds: Annotated[float, typer.Option(min=0, help="How long; Ctrl-C ends it earlier.")] = 60,
+    address: Annotated[int | None, typer.Option(help="Bus address; the driver knows the usual one.")] = None,
+    period_s: Annotated[float, typer.Option(min=0.2, help="Seconds between readings of a device that is asked.")] = 5,
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Largest file; a full one ends the capture.")] = 50,
+) -> None:
+    """Write down everything that a battery says, for a bug report or for a device that CellHerd does not know well.
+
+    The file holds serial numbers. Nothing is ever written to the battery.
+
+    Example: cellherd capture --driver jbd --link serial:/dev/ttyUSB0 -o jbd.jsonl --seconds 120
+    """
+    known = driver(name)
+    device = Device("battery", known, link, known.default_address if address is None else address, {})
+    said = Text("")
+    with closing(open_link(link, known)) as line, _new(out) as file:
+        recorder = Recorder(line, file, known, SystemClock().wall)
+        until = SystemClock().boot() + round(seconds * 1000)
+        step = _listening(recorder) if known.feed else _asking(device, recorder, period_s)
+        with suppress(KeyboardInterrupt), Console(stderr=True).status(f"recording {known.name}; Ctrl-C ends it"):
+            said = _record(step, lambda: SystemClock().boot() < until, file, round(max_mb * 1_000_000))
+    Console().print(said, end="")
+    _tell(out, link)
+
+
+def _new(path: Path) -> TextIO:
+    try:
+        return path.open("x", encoding="utf-8")
+    except FileExistsError:
+        raise CellherdError(f"{path}: exists already and may be somebody's evidence; name another file") from None
+    except OSError as error:
+        raise CellherdError(f"{path}: cannot be written, {error.strerror}") from None
+
+
+def _record(step: Callable[[], None], time_left: Callable[[], bool], file: TextIO, most: int) -> Text:
+    """Step by step until the time is over or the file is full, which the text tells."""
+    while True:
+        step()
+        if file.tell() >= most:
+            return Text(
+                f"Stopped: the file is full at {most / 1_000_000:g} MB; --max-mb allows more.\n", style="yellow"
+            )
+        if not time_left():
+            return Text("")
+
+
+def _listening(line: Link) -> Callable[[], None]:
+    def step() -> None:
+        line.hear(LISTEN_S)
+
+    return step
+
+
+def _asking(device: Device, line: Link, period_s: float) -> Callable[[], None]:
+    """Who it is and what moves slowly at first, then a reading each period; silence is part of the record."""
+    due = [device.driver.identify, device.driver.seldom]
+    pause = Event()
+
+    def step() -> None:
+        for poll in (device.driver.poll, *due):
+            with suppress(Silent, BadFrame):
+                talk(device, line, poll)
+        due.clear()
+        pause.wait(period_s)
+
+    return step
+
+
+def _tell(path: Path, link: str) -> None:
+    """What is in the file, read back as `replay` will read it."""
+    _, exchanges = read_capture(path)
+    if not exchanges:
+        path.unlink()
+        raise CellherdError(f"{link}: nothing was heard, so there is no file; `cellherd scan` finds the right settings")
+    took = (exchanges[-1].ts - exchanges[0].ts) / 1000
+    size = path.stat().st_size / 1000
+    typer.echo(f"{path}: {len(exchanges)} answers in {took:.0f} s, {size:.1f} kB. Look at it: cellherd replay {path}")
