@@ -232,7 +232,8 @@ def replay(
     known = driver(name)
     if "can" not in known.links:  # there, answers stand among what was heard
         known = configured(known, ask=any(exchange.request for exchange in said))
-    device = Device(file.stem, known, f"replay:{file}", known.default_address, {})
+    address = next((exchange.address for exchange in said if exchange.request is not None), known.default_address)
+    device = Device(file.stem, known, f"replay:{file}", address, {})
     line = Replay(file, known, Event())
     bad = count = 0
     for ts, found in readings(device, line):

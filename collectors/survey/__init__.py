@@ -5,6 +5,7 @@ Everything that is sent is a driver's own read and passes its allow-list.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
@@ -25,7 +26,6 @@ LONGER_S = 3.0
 """A port that talks is listened to for this long at each baud rate."""
 STRAY = 12
 """Fewer bytes than these are noise, not somebody who talks."""
-MOST = 64 * 1024
 MISSED = 2
 """Addresses in a row without an answer, after which a bus is taken to end."""
 
@@ -88,7 +88,8 @@ class Survey:
 
     def _hear(self, baud: int, seconds: float) -> bytes:
         wire, heard, slices = self._at(baud), b"", round(seconds / SLICE_S)
-        while slices > 0 and len(heard) < MOST and not self._halt.is_set():
+        until = time.monotonic() + 2 * seconds  # for one that never pauses
+        while slices > 0 and time.monotonic() < until and not self._halt.is_set():
             chunk = wire.read()
             heard += chunk
             slices -= not chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from cellherd.errors import LinkError
@@ -46,13 +47,12 @@ def _quiet(link: str) -> str:
 
 def _frames(line: Link) -> list[CanFrame]:
     frames: list[CanFrame] = []
-    quiet = 0
+    until = time.monotonic() + CAN_S
     try:
-        while quiet * SLICE_S < CAN_S and len(frames) < MOST:
+        while time.monotonic() < until and len(frames) < MOST:
             chunk = line.hear(SLICE_S)
             if isinstance(chunk, CanFrame):
                 frames.append(chunk)
-            quiet += 1
     finally:
         line.close()
     return frames

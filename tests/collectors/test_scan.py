@@ -15,14 +15,14 @@ from cellherd.cli import app_for
 from cellherd.config import load_edge
 from cellherd.errors import ConfigError, LinkError
 from cellherd.reading import Measured
-from collectors import scan
+from collectors import drivers, scan
 from collectors.drivers import WHERE, driver
 from collectors.emulators import framing
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import emulator, start
 from collectors.emulators.wires import Serve
-from collectors.kernel import CanFrame, Request
+from collectors.kernel import CanFrame, Conversation, Request
 from collectors.links.wires import Wire
 from collectors.survey import Survey
 from collectors.survey.entry import add_to, entries
@@ -206,13 +206,11 @@ def test_a_glitch_of_a_few_bytes_is_not_somebody_who_talks() -> None:
 
 
 def test_a_driver_that_stumbles_ends_its_probe_not_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumble(address: int) -> None:
+    def stumble(address: int) -> Conversation:
         raise ZeroDivisionError("a bug")
 
-    real = scan.drivers.driver
-    monkeypatch.setattr(
-        scan.drivers, "driver", lambda n: replace(real(n), poll=stumble) if n == "jk_modbus" else real(n)
-    )
+    broken = replace(driver("jk_modbus"), poll=stumble)
+    monkeypatch.setattr(drivers, "driver", lambda name: broken if name == "jk_modbus" else driver(name))
     assert [found.driver for found in walk(Bench(serving("jbd", truths("jbd")))).finds] == ["jbd"]
     assert "jk_modbus stumbled over an answer" in walk(Bench()).notes[0]
 
@@ -365,7 +363,8 @@ def test_a_scan_of_a_port_that_is_not_there_says_so_and_what_helps() -> None:
     assert "swap A and B" in said
 
 
-def test_scan_of_a_can_bus_names_the_dialect_and_what_nobody_knows() -> None:
+def test_scan_of_a_can_bus_names_the_dialect_and_what_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectors.survey.can.CAN_S", 1.0)
     (running,) = start([EmulatedDevice("pylontech_can", {0: Battery(Plan())}, "virtual")], can_s=0.2)
     code, said = call("--can", running.link)
     running.stop()

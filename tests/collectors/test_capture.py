@@ -1,0 +1,219 @@
+"""`cellherd capture` and `read --watch`; and a swap of two cables, which is noticed by the serial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import pytest
+from rich.console import Console, RenderableType
+from rich.text import Text
+from typer.testing import CliRunner
+
+from cellherd.cli import app_for
+from cellherd.clock import Quality, SystemClock
+from cellherd.errors import CellherdError, LinkError, Silent
+from cellherd.reading import Measured
+from collectors import watch
+from collectors.commands_read import shown
+from collectors.drivers import driver
+from collectors.emulators.battery import Battery, Plan
+from collectors.emulators.device import EmulatedDevice
+from collectors.emulators.fleet import Running, emulator, start
+from collectors.events import Device, Record, Sample
+from collectors.kernel import Answer, Driver, Request
+from collectors.links import Link
+from collectors.station import Port
+
+
+def call(*words: str) -> str:
+    result = CliRunner().invoke(app_for(list(words)), list(words), catch_exceptions=False, env={"COLUMNS": "160"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def alive(name: str, address: int, wire: str = "pty") -> Iterator[Running]:
+    (running,) = start([EmulatedDevice(name, {address: Battery(Plan())}, wire)], can_s=0.2)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def pack() -> Iterator[Running]:
+    yield from alive("jk_modbus", 3)
+
+
+@pytest.fixture
+def shunt() -> Iterator[Running]:
+    yield from alive("victron_vedirect", 0)
+
+
+def test_a_capture_tells_what_is_in_it_and_replays(pack: Running, tmp_path: Path) -> None:
+    file = tmp_path / "pack.jsonl"
+    words = ("capture", "--driver", "jk_modbus", "--link", pack.link, "--address", "3", "-o", str(file))
+    said = call(*words, "--seconds", "0.1", "--period-s", "0.2")
+    assert f"cellherd replay {file}" in said.replace("\n", "")
+    assert json.loads(file.read_text().splitlines()[0]) == {"capture": 1, "driver": "jk_modbus"}
+    again = call("replay", str(file))
+    assert "EMU000001" in again
+    assert "16: 3." in again
+
+
+def test_what_talks_by_itself_is_recorded_as_it_is_heard(shunt: Running, tmp_path: Path) -> None:
+    file = tmp_path / "shunt.jsonl"
+    call("capture", "--driver", "victron_vedirect", "--link", shunt.link, "-o", str(file), "--seconds", "1")
+    assert "state of charge" in call("replay", str(file))
+
+
+def test_a_full_file_ends_a_capture_and_says_so(pack: Running, tmp_path: Path) -> None:
+    file = tmp_path / "pack.jsonl"
+    words = ("capture", "--driver", "jk_modbus", "--link", pack.link, "--address", "3", "-o", str(file))
+    said = call(*words, "--seconds", "3600", "--max-mb", "0.001", "--period-s", "0.2")
+    assert "the file is full at 0.001 MB" in said
+    assert "answers in" in said
+
+
+def test_a_capture_never_writes_over_a_file(pack: Running, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.jsonl"
+    file.write_text("mine")
+    with pytest.raises(CellherdError, match="exists already"):
+        call("capture", "--driver", "jk_modbus", "--link", pack.link, "-o", str(file))
+    assert file.read_text() == "mine"
+
+
+def test_a_capture_of_nobody_leaves_no_file_and_says_where_to_look(pack: Running, tmp_path: Path) -> None:
+    pack.device.trouble.silent = True
+    file, link = tmp_path / "nobody.jsonl", pack.link.replace("modbus:", "serial:")
+    with pytest.raises(CellherdError, match="cellherd scan"):
+        call("capture", "--driver", "ant_old", "--link", link, "-o", str(file), "--seconds", "0", "--period-s", "0.2")
+    assert not file.exists()
+
+
+def drawn(view: RenderableType) -> str:
+    console = Console(width=160)
+    with console.capture() as said:
+        console.print(view)
+    return said.get()
+
+
+@dataclass(slots=True)
+class Hand:
+    """A clock that a test moves."""
+
+    now: int = 1_000_000
+
+    def wall(self) -> int:
+        return self.now
+
+    def boot(self) -> int:
+        return self.now
+
+    def boot_id(self) -> str:
+        return "00000000"
+
+    def quality(self) -> Quality:
+        return "ntp"
+
+
+def fails() -> Text:
+    raise Silent("nobody answers")
+
+
+def test_the_last_reading_stays_while_its_age_and_the_trouble_are_told() -> None:
+    clock = Hand()
+    state = watch.Watch(clock)
+    state.turn(lambda: Text("53.1 V"))
+    clock.now += 12_000
+    state.turn(fails)
+    said = drawn(state.shown())
+    assert "53.1 V" in said
+    assert "read 12 s ago" in said
+    assert "nobody answers" in said
+    assert "1 of the last 2 tries failed" in said
+
+
+@pytest.mark.parametrize(
+    ("tries", "words"),
+    [
+        ([], "nothing asked"),
+        ([True] * 5, "good"),
+        ([True] * 19 + [False], "fair, 1 of"),
+        ([True, False], "bad"),
+        ([False] * 4, "dead"),
+    ],
+)
+def test_the_quality_of_a_line_is_told_in_words(tries: list[bool], words: str) -> None:
+    assert words in watch.quality(tries)
+
+
+def test_ctrl_c_ends_a_watch_cleanly_and_an_unplugged_port_with_its_reason() -> None:
+    def ending(error: BaseException) -> Callable[[], Text]:
+        steps = iter(["53.1 V"])
+
+        def take() -> Text:
+            for step in steps:
+                return Text(step)
+            raise error
+
+        return take
+
+    console = Console(record=True, width=100)
+    watch.watch(ending(KeyboardInterrupt()), SystemClock(), console)
+    assert "53.1 V" in console.export_text()
+    with pytest.raises(LinkError, match="went away"):
+        watch.watch(ending(LinkError("port went away")), SystemClock(), Console())
+
+
+def test_the_highest_and_the_lowest_cell_are_marked_without_colour() -> None:
+    device = Device("cellar", driver("jbd"), "", 0, {0: "m1"})
+    said = drawn(shown(device, [Measured(cell_mv=(3300, 3342, 3291, 3300))], 0))
+    assert "3.342▲" in said
+    assert "3.291▼" in said
+    assert "▲" not in drawn(shown(device, [Measured(cell_mv=(3300, 3300))], 0)).partition("balancing")[2]
+
+
+@dataclass(slots=True)
+class Socket:
+    """A place for a cable; `serial` is that of the BMS at its end, "" while it is pulled."""
+
+    serial: str
+
+    def open(self, text: str, known: Driver, halt: Event) -> Link:
+        if not self.serial:
+            raise LinkError(f"{text}: there is no such port")
+        return self
+
+    def ask(self, request: Request, *, address: int) -> Answer:
+        if not self.serial:
+            raise LinkError("the port went away")
+        answer = emulator("jk_modbus").answer(request, address, {1: Battery(Plan(serial=self.serial)).truth()})
+        assert answer is not None
+        return answer
+
+    def hear(self, timeout: float) -> None:
+        return None
+
+    def close(self) -> None:
+        return
+
+
+@pytest.mark.xfail(strict=True, reason="a station asks who it is once a day, not when a port comes back")
+def test_two_swapped_cables_are_noticed_by_the_serial_of_each_bms() -> None:
+    clock, told = Hand(), list[Sample | Record]()
+    sockets = [Socket("LEFT"), Socket("RIGHT")]
+    ports = [
+        Port([Device("cellar", driver("jk_modbus"), f"modbus:{n}", 1, {1: f"m{n}"})], told.append, clock, socket.open)
+        for n, socket in enumerate(sockets, 1)
+    ]
+    for serials in (("LEFT", "RIGHT"), ("", ""), ("RIGHT", "LEFT")):
+        for socket, serial in zip(sockets, serials, strict=True):
+            socket.serial = serial
+        until = clock.now + 30_000
+        while clock.now < until:
+            clock.now = min(max(clock.now + 100, min(port.turn() for port in ports)), until)
+    records = [e for e in told if isinstance(e, Record) and e.body.get("code") == "identity_changed"]
+    texts = {record.module: record.body["text"] for record in records}
+    assert texts == {"m1": "serial LEFT became RIGHT", "m2": "serial RIGHT became LEFT"}
