@@ -23,7 +23,6 @@ from cellherd.toml_lines import lines_of, nearest
 __all__ = ["EdgeConfig", "FleetConfig", "load_edge", "load_fleet", "read_secret"]
 
 PREFIX = "CELLHERD_"
-NOT_SETTINGS = {"STATE", "FAILPOINT", "REQUIRE_SERVICES", "INFLUX_URL", "INFLUX_TOKEN", "CONFIG"}
 
 
 Config = TypeVar("Config", EdgeConfig, FleetConfig)
@@ -48,17 +47,18 @@ def _load(model: type[Config], path: Path, environ: Mapping[str, str]) -> Config
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(str(path), [str(error)]) from None
     try:
-        return model.model_validate(_overridden(raw, environ))
+        return model.model_validate(_overridden(raw, environ, set(model.model_fields)))
     except ValidationError as error:
         raise ConfigError(str(path), list(_complaints(model, error, text))) from None
 
 
-def _overridden(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+def _overridden(raw: dict[str, Any], environ: Mapping[str, str], known: set[str]) -> dict[str, Any]:
+    """Names without a `__` that are no key of ours (CELLHERD_STATE and the like) are somebody else's business."""
     for name, value in environ.items():
-        key = name.removeprefix(PREFIX)
-        if not name.startswith(PREFIX) or key in NOT_SETTINGS:
+        key = name.removeprefix(PREFIX).lower()
+        if not name.startswith(PREFIX) or ("__" not in key and key not in known):
             continue
-        *tables, last = key.lower().split("__")
+        *tables, last = key.split("__")
         place = raw
         for table in tables:
             place = place.setdefault(table, {})

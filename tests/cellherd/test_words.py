@@ -95,6 +95,14 @@ def test_the_environment_overrides_a_table(tmp_path: Path) -> None:
     assert (config.mqtt.url, config.outbox.cap_mb) == ("mqtts://b:8883", 64)
 
 
+def test_a_variable_of_another_use_is_left_alone_and_a_misspelt_table_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_text('edge = "e"\n')
+    assert load_edge(path, {"CELLHERD_STATE": "/x", "CELLHERD_FUZZ": "5"}).edge == "e"
+    with pytest.raises(ConfigError, match="did you mean 'mqtt'"):
+        load_edge(path, {"CELLHERD_MQQT__URL": "mqtts://b:8883"})
+
+
 def test_a_registry_that_names_what_does_not_exist_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fleet.toml"
     path.write_text('[[site]]\nid = "a"\ninstaller = "nobody"\nedge = "e"\ntz = "Europe/Brelin"\n')
