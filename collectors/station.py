@@ -106,8 +106,9 @@ class Port:
             return
         self._heard, self._state, self._fruitless = now, self._driver.fresh(), 0
         self._asker.begin(now)
-        if self._pause.length:
-            for course in self._courses:
+        for course in self._courses:
+            course.identify_at = course.seldom_at = now  # another battery may hang on the cable now
+            if self._pause.length:
                 course.pause.end()
 
     def _close(self) -> None:

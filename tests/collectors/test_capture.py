@@ -200,7 +200,6 @@ class Socket:
         return
 
 
-@pytest.mark.xfail(strict=True, reason="a station asks who it is once a day, not when a port comes back")
 def test_two_swapped_cables_are_noticed_by_the_serial_of_each_bms() -> None:
     clock, told = Hand(), list[Sample | Record]()
     sockets = [Socket("LEFT"), Socket("RIGHT")]
