@@ -22,6 +22,7 @@ from pipeline.stores.archive import Archive
 
 EDGE, SITE = "lab", "workshop"
 PATIENCE_S = 60.0
+OFF_S = 3.0
 FLEET = f"""
 [broker]
 embedded = {{embedded}}
@@ -68,7 +69,10 @@ class World:
             self.until((self.folder / "server" / "broker" / "secrets" / EDGE).exists, "the broker's secrets")
 
     def kill(self, name: str) -> None:
-        """SIGKILL, and start again at once; the embedded broker is started again by its parent."""
+        """SIGKILL, and start again: the server at once, the edge after some whole slots that must become a gap.
+
+        The embedded broker is started again by its parent.
+        """
         if name == "broker":
             for child in psutil.Process(self.running["server"].pid).children(recursive=True):
                 if "nats-server" in child.name():
@@ -76,6 +80,7 @@ class World:
             return
         self.running[name].kill()
         self.running[name].wait()
+        Event().wait(OFF_S if name == "edge" else 0)
         self.start(name)
 
     def stop(self, name: str) -> None:
