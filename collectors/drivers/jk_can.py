@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import resources
+from functools import partial
 from typing import Any
 
 from cellherd import faults
-from cellherd.errors import BadFrame, CellherdError
+from cellherd.errors import BadFrame
 from cellherd.reading import Measured, combine
+from collectors import can_signals
 from collectors.kernel import CanFrame, Chunk, Driver
 
 STATE, EXTREMES, TEMPERATURES, LEVELS = 0x2F4, 0x4F4, 0x5F4, 0x7F4
@@ -54,15 +54,7 @@ PLACES = {"cell_voltage_max_no": "cell_max_at", "cell_voltage_min_no": "cell_min
 SERIOUS = 1
 
 
-@cache
-def database() -> Any:
-    """The signals by id; read at first use, since cantools takes its time to import."""
-    try:
-        from cantools.database import load_string  # noqa: PLC0415 - see above
-    except ImportError:
-        raise CellherdError("CAN needs cantools: pip install 'cellherd[edge]'") from None
-    text = resources.files("collectors").joinpath("dbc", "jk_can.dbc").read_text(encoding="utf-8")
-    return load_string(text, database_format="dbc")
+database = partial(can_signals.database, "jk_can")
 
 
 def known(frame: CanFrame) -> tuple[int, int] | None:

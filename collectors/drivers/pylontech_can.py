@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
+from functools import partial
 from typing import Any
 
 from cellherd import faults
-from cellherd.errors import BadFrame, CellherdError
+from cellherd.errors import BadFrame
 from cellherd.reading import Measured, combine
+from collectors import can_signals
 from collectors.kernel import CanFrame, Chunk, Driver
 
 LIMITS, STATE, ACTUAL, ALARMS_V12, ALARMS_V13, REQUESTS, MAKER, IDENTITY = (
@@ -41,15 +41,7 @@ SIGNALS: Mapping[str, tuple[str, int]] = {  # of dbc/pylon_lv.dbc: our name, our
 ONLINE_STATUS = 29  # pair of 0x35A that is no alarm
 
 
-@cache
-def database() -> Any:
-    """The signals by id; read at first use, since cantools takes its time to import."""
-    try:
-        from cantools.database import load_string  # noqa: PLC0415 - see above
-    except ImportError:
-        raise CellherdError("CAN needs cantools: pip install 'cellherd[edge]'") from None
-    signals = resources.files("collectors").joinpath("dbc", "pylon_lv.dbc").read_text(encoding="utf-8")
-    return load_string(signals, database_format="dbc")
+database = partial(can_signals.database, "pylon_lv")
 
 
 def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:  # nobody asks here

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
+from functools import partial
 from typing import Any
 
 from cellherd import faults
-from cellherd.errors import BadFrame, CellherdError
+from cellherd.errors import BadFrame
 from cellherd.reading import Measured, combine
+from collectors import can_signals
 from collectors.kernel import CanFrame, Chunk, Conversation, Driver
 
 BASIC, LIMITS, CELLS, TEMPERATURES, STATUS, MODULES, MODULE_TEMPERATURES, FORBIDDEN, EXTENSION = range(
@@ -65,15 +65,7 @@ CURRENTS = ("current", *SIZES)
 MOST_A = 600
 
 
-@cache
-def database() -> Any:
-    """The signals by id; read at first use, since cantools takes its time to import."""
-    try:
-        from cantools.database import load_string  # noqa: PLC0415 - see above
-    except ImportError:
-        raise CellherdError("CAN needs cantools: pip install 'cellherd[edge]'") from None
-    text = resources.files("collectors").joinpath("dbc", "pylon_hv.dbc").read_text(encoding="utf-8")
-    return load_string(text, database_format="dbc")
+database = partial(can_signals.database, "pylon_hv")
 
 
 def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:  # an answer names itself
