@@ -18,8 +18,8 @@ from cellherd.clock import as_text
 from cellherd.config import load_fleet
 from cellherd.errors import CellherdError
 from cellherd.paths import default_state
-from pipeline.deadletters import DeadLetters, Letter
-from pipeline.storeroom import LOG_FORMAT
+from pipeline.ingest.deadletters import DeadLetters, Letter
+from pipeline.storing.storeroom import LOG_FORMAT
 
 State = Annotated[Path | None, typer.Option(help="State folder.")]
 
@@ -34,7 +34,7 @@ def ingest_run(
 
     Example: cellherd ingest run --config /etc/cellherd/fleet.toml --state /var/lib/cellherd
     """
-    from pipeline.ingest import run  # noqa: PLC0415 - paho, msgspec and bcrypt take a moment; `deadletter list` must not
+    from pipeline.ingest.service import run  # noqa: PLC0415 - paho, msgspec and bcrypt take a moment; `deadletter list` must not
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     stop = Event()

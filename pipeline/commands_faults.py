@@ -17,7 +17,7 @@ from cellherd.errors import CellherdError
 from cellherd.fault_search import Use, find, nearest
 from cellherd.faults import UNKNOWN, Fault, catalogue
 from cellherd.paths import default_state
-from pipeline.morning import archive_of
+from pipeline.nightly.morning import archive_of
 from pipeline.schema import EVENT
 from pipeline.stores.archive import Archive
 

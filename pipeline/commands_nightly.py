@@ -20,11 +20,11 @@ from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from pipeline.alerts import Delivered
 from pipeline.days import date_at
-from pipeline.diary import Diary
-from pipeline.explain import explained
-from pipeline.morning import archive_of, to_influx, to_people
-from pipeline.nightly import Night, Owed, Publish, Site, sites_of
-from pipeline.nights import Shift, look, work
+from pipeline.nightly.diary import Diary
+from pipeline.nightly.explain import explained
+from pipeline.nightly.morning import archive_of, to_influx, to_people
+from pipeline.nightly.nights import Shift, look, work
+from pipeline.nightly.site_day import Night, Owed, Publish, Site, sites_of
 from pipeline.stores.archive import Archive
 from pipeline.words import tell
 

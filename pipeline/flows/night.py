@@ -14,10 +14,10 @@ from prefect.cache_policies import NO_CACHE
 
 from cellherd.clock import SystemClock
 from cellherd.config import FleetConfig, load_fleet
-from pipeline.diary import Diary
-from pipeline.morning import archive_of, to_influx, to_people
-from pipeline.nightly import Night, Owed, sites_of
-from pipeline.nights import Shift, look, work
+from pipeline.nightly.diary import Diary
+from pipeline.nightly.morning import archive_of, to_influx, to_people
+from pipeline.nightly.nights import Shift, look, work
+from pipeline.nightly.site_day import Night, Owed, sites_of
 from pipeline.words import tell
 
 

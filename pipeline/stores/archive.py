@@ -27,10 +27,10 @@ from deltalake import (
 from deltalake.exceptions import DeltaError, SchemaMismatchError
 
 from cellherd.failpoint import failpoint
-from pipeline.decode import Decoded
 from pipeline.schema import IDENTITY, PARTITIONED, TABLES, Schema
 from pipeline.stores.durable import sync_checkpoint, sync_commits, sync_folders
 from pipeline.stores.errors import StoreAway
+from pipeline.storing.decode import Decoded
 
 Days: TypeAlias = tuple[date, date]
 Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]

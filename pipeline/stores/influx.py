@@ -17,9 +17,9 @@ from urllib3.exceptions import HTTPError
 
 from cellherd.config import read_secret
 from cellherd.settings import Influx
-from pipeline.decode import Decoded
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.lines import Sites, module_lines
+from pipeline.storing.decode import Decoded
 
 Rejected: TypeAlias = Callable[[bytes, str], None]
 """Is given each line that InfluxDB refuses, and its reason."""

@@ -22,7 +22,7 @@ from cellherd.settings import Broker
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import start
-from pipeline.broker import EmbeddedBroker, edge_credentials
+from pipeline.ingest.broker import EmbeddedBroker, edge_credentials
 from tests.chaos.world import free_port
 
 MODULES, PERIOD_S = 16, 5.0

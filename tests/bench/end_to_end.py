@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from pipeline.broker import EmbeddedBroker, edge_credentials
+from pipeline.ingest.broker import EmbeddedBroker, edge_credentials
 from pipeline.stores.archive import Archive
 from tests.bench.load import Odometer, Publisher
 from tests.bench.measured import Task, pause

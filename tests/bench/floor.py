@@ -11,8 +11,8 @@ import polars as pl
 from deltalake import write_deltalake
 from paho.mqtt.enums import CallbackAPIVersion
 
-from pipeline.decode import decode
-from pipeline.entry import Entry
+from pipeline.ingest.entry import Entry
+from pipeline.storing.decode import decode
 from tests.bench.load import BLOCK, NOW, messages
 from tests.bench.measured import Task, answer, measured, pause
 

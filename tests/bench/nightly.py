@@ -19,8 +19,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.nightly import Site, nightly
-from pipeline.parts import READ
+from pipeline.nightly.parts import READ
+from pipeline.nightly.site_day import Site, nightly
 from pipeline.schema import READING, TABLES
 from pipeline.stores.archive import Archive
 from tests.pipeline.fleets import DAY, MIDNIGHT

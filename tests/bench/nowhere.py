@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cellherd.settings import FleetConfig
-from pipeline import storeroom
-from pipeline.deadletters import DeadLetters
-from pipeline.decode import Decoded
-from pipeline.edges import Edges
+from pipeline.ingest.deadletters import DeadLetters
+from pipeline.ingest.edges import Edges
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.lines import module_lines
-from pipeline.storing import listen, serve
+from pipeline.storing import storeroom
+from pipeline.storing.decode import Decoded
+from pipeline.storing.process import listen, serve
 
 
 class Nowhere:

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from cellherd.settings import FleetConfig
-from pipeline import storeroom
-from pipeline.ingest import Ingester
-from pipeline.storeroom import Storeroom
-from pipeline.subscriber import Line
+from pipeline.ingest.service import Ingester
+from pipeline.ingest.subscriber import Line
+from pipeline.storing import storeroom
+from pipeline.storing.storeroom import Storeroom
 from tests.bench.measured import Task, answer, measured, pause
 
 

@@ -20,11 +20,11 @@ from typer import echo
 
 from cellherd.reading import SCALARS
 from cellherd.settings import Site
-from pipeline.decode import decode
-from pipeline.entry import Entry
+from pipeline.ingest.entry import Entry
 from pipeline.schema import CELL_COLUMNS, TEMP_COLUMNS
 from pipeline.stores.archive import Archive
 from pipeline.stores.lines import module_lines
+from pipeline.storing.decode import decode
 from tests.pipeline.messages import entries
 
 ROUNDS = 4

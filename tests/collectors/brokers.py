@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellherd import settings
-from pipeline.broker import EmbeddedBroker, edge_credentials, secret
+from pipeline.ingest.broker import EmbeddedBroker, edge_credentials, secret
 from tests import services
 
 EDGE = "hillside"

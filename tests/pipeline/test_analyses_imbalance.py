@@ -10,7 +10,7 @@ from pipeline.analyses.cells import cells
 from pipeline.analyses.spread import percentile, spread
 from pipeline.analyses.steps import steps
 from pipeline.limits import LFP, limits_for
-from pipeline.nightly import Site, nightly
+from pipeline.nightly.site_day import Site, nightly
 from tests.pipeline.fleets import DAY, MINUTE, Shelf, frame, reading
 
 BARN = Site("barn", "acme", "UTC")

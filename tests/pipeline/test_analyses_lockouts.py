@@ -10,7 +10,7 @@ import pytest
 from pipeline.analyses.episodes import episodes
 from pipeline.days import local_day
 from pipeline.limits import LFP
-from pipeline.nightly import Site, nightly
+from pipeline.nightly.site_day import Site, nightly
 from tests.pipeline.fleets import DAY, MIDNIGHT, MINUTE, Shelf, frame, reading
 
 BARN = Site("barn", "acme", "UTC")

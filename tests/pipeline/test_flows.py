@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cellherd.clock import SystemClock
-from pipeline.diary import Diary
-from pipeline.nightly import CODE_VERSION, Done
+from pipeline.nightly.diary import Diary
+from pipeline.nightly.site_day import CODE_VERSION, Done
 from pipeline.stores.archive import Archive
 from tests.pipeline.fleets import MIDNIGHT, MINUTE, frame, reading
 from tests.pipeline.test_commands_nightly import FLEET

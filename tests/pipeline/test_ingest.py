@@ -23,15 +23,16 @@ import pytest
 from cellherd import topics, wire
 from cellherd.errors import CellherdError
 from cellherd.settings import ArchiveStore, FleetConfig
-from pipeline import committer, storeroom
-from pipeline.broker import EmbeddedBroker, edge_credentials
-from pipeline.deadletters import DeadLetters
-from pipeline.decode import Decoded
-from pipeline.ingest import Ingester
-from pipeline.sinks import Feeders, Segments, Sink
-from pipeline.storeroom import Storeroom
+from pipeline.ingest import committer
+from pipeline.ingest.broker import EmbeddedBroker, edge_credentials
+from pipeline.ingest.deadletters import DeadLetters
+from pipeline.ingest.service import Ingester
+from pipeline.ingest.subscriber import Line
 from pipeline.stores.archive import Archive
-from pipeline.subscriber import Line
+from pipeline.storing import storeroom
+from pipeline.storing.decode import Decoded
+from pipeline.storing.sinks import Feeders, Segments, Sink
+from pipeline.storing.storeroom import Storeroom
 from tests.pipeline.plain_edge import NOW, PlainEdge, free_port, reading
 
 
@@ -419,7 +420,7 @@ def test_killed_at_any_point_every_reading_is_in_the_archive_once(tmp_path: Path
 
 def storing(parent: int) -> list[psutil.Process]:
     """The storing processes below a process."""
-    return [child for child in psutil.Process(parent).children() if "pipeline.storing" in child.cmdline()]
+    return [child for child in psutil.Process(parent).children() if "pipeline.storing.process" in child.cmdline()]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.intervals import Intervals, runs_of
+from pipeline.ingest.intervals import Intervals, runs_of
 
 SMALL_RUNS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8)).map(lambda run: (run[0], run[0] + run[1])))
 

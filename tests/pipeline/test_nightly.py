@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from pipeline.days import local_day
-from pipeline.diary import Busy, Diary
 from pipeline.limits import HOUR
-from pipeline.nightly import CODE_VERSION, Done, Owed, Site, due, nightly
-from pipeline.nights import Shift, arrivals, look, work
+from pipeline.nightly.diary import Busy, Diary
+from pipeline.nightly.nights import Shift, arrivals, look, work
+from pipeline.nightly.site_day import CODE_VERSION, Done, Owed, Site, due, nightly
 from pipeline.stores.archive import Archive
 from tests.pipeline.fleets import DAY, MIDNIGHT, MINUTE, Shelf, frame, reading
 
@@ -100,7 +100,7 @@ def test_parts_are_whole_sites_and_give_the_same(monkeypatch: pytest.MonkeyPatch
     rows = [row for s in sites for unit in ("u1", "u2") for row in quiet(DAY, s.tz, site=s.id, unit=unit, module=unit)]
     whole, torn, told = Shelf(frame(rows)), Shelf(frame(rows)), list[tuple[int, int]]()
     nightly(whole, DAY, sites)
-    monkeypatch.setattr("pipeline.parts.MODULES", 3)
+    monkeypatch.setattr("pipeline.nightly.parts.MODULES", 3)
     nightly(torn, DAY, sites, lambda done, of: told.append((done, of)))
     key = ["site", "unit"]
     assert torn.tables["module_day"].sort(key).equals(whole.tables["module_day"].sort(key))

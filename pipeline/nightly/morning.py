@@ -11,7 +11,7 @@ import polars as pl
 from cellherd.config import FleetConfig
 from pipeline.alerts import Delivered, deliver
 from pipeline.alerts.picture import painter
-from pipeline.nightly import Night, Publish, Site
+from pipeline.nightly.site_day import Night, Publish, Site
 from pipeline.stores.archive import Archive
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxWriter

@@ -1,4 +1,4 @@
-"""The storing process: reads sealed journal segments and brings them to every store. Begun by `pipeline.storeroom`.
+"""The storing process: reads sealed journal segments and brings them to every store. Begun by the storeroom beside it.
 
 It may be killed at any moment: what a store has, the store knows. It ends at once with its parent, and by itself, after
 a moment for what is sealed, when the parent hangs up.
@@ -19,15 +19,15 @@ from threading import Event, Lock, Thread
 from time import time_ns
 
 from cellherd.settings import Site
-from pipeline.deadletters import DeadLetters
-from pipeline.edge_points import EdgePoints
-from pipeline.edges import Edge, Edges
-from pipeline.entry import Dead, Entry
+from pipeline.ingest.deadletters import DeadLetters
+from pipeline.ingest.edge_points import EdgePoints
+from pipeline.ingest.edges import Edge, Edges
+from pipeline.ingest.entry import Dead, Entry
 from pipeline.lifeline import die_with, settle
-from pipeline.sinks import Feeders, Segments, Sink
-from pipeline.storeroom import LARGEST, LOG_FORMAT, Task
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.influx import InfluxSink, InfluxWriter
+from pipeline.storing.sinks import Feeders, Segments, Sink
+from pipeline.storing.storeroom import LARGEST, LOG_FORMAT, Task
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The stores as the intake sees them: a process of their own that is told what is sealed and says how far it is.
 
 Decoding and storing need a processor of their own, and a store that takes its process down must not stop the intake.
-So the intake receives, keeps the journal and alone deletes from it; the storing process (`pipeline.storing`) only reads
-sealed segments. It is started again whenever it dies: every store knows by itself what it has.
+So the intake receives, keeps the journal and alone deletes from it; the storing process (`pipeline.storing.process`)
+only reads sealed segments. It is started again whenever it dies: every store knows by itself what it has.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from cellherd.settings import FleetConfig
-from pipeline.edges import Edge
+from pipeline.ingest.edges import Edge
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 DRAIN_S = 10.0
 """What the stores get at the end for what is sealed but not stored; the rest stays in the journal."""
 LARGEST = 2**18
 """Bytes of one message to or from the storing process."""
-STORING = (sys.executable, "-m", "pipeline.storing")
+STORING = (sys.executable, "-m", "pipeline.storing.process")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _ENVIRONMENT = {"POLARS_MAX_THREADS": "1"}
 """Each store has a thread already; for a segment's few rows a pool costs a third more (tests.bench.end_to_end)."""

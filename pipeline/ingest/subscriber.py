@@ -25,7 +25,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cellherd.topics import EVERYTHING
-from pipeline.buffered_socket import BufferedSocket
+from pipeline.ingest.buffered_socket import BufferedSocket
 
 KEEPALIVE_S = 20
 WAITING, WAITING_BYTES = 40_000, 2**26

@@ -12,9 +12,9 @@ from pathlib import Path
 from secrets import token_hex
 from threading import Lock
 
-from pipeline.identity import Claim, Identity, Place
-from pipeline.intervals import Intervals
-from pipeline.receipts import Source
+from pipeline.ingest.identity import Claim, Identity, Place
+from pipeline.ingest.intervals import Intervals
+from pipeline.ingest.receipts import Source
 
 KEPT_IN_MEMORY = 20_000
 """Sources above which those that rest are left to the disk."""

@@ -8,7 +8,7 @@ from math import inf
 import msgspec
 
 from cellherd import topics, wire
-from pipeline.intervals import Intervals, Run
+from pipeline.ingest.intervals import Intervals, Run
 
 Source = tuple[str, str, str]
 """Edge, stream, epoch: whose numbers these are."""

@@ -9,7 +9,7 @@ from threading import Event, Thread
 import polars as pl
 
 from cellherd.settings import Site
-from pipeline.edges import Edges, number
+from pipeline.ingest.edges import Edges, number
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxWriter
 from pipeline.stores.lines import edge_lines

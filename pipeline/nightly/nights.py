@@ -11,9 +11,9 @@ import polars as pl
 
 from cellherd.clock import Clock
 from pipeline.days import date_at
-from pipeline.diary import Diary
 from pipeline.limits import HOUR, MINUTE
-from pipeline.nightly import REACH, Key, Night, Owed, Progress, Publish, Site, Store, due, nightly
+from pipeline.nightly.diary import Diary
+from pipeline.nightly.site_day import REACH, Key, Night, Owed, Progress, Publish, Site, Store, due, nightly
 
 QUARTER = 15 * MINUTE
 """All time zones differ by whole quarters of an hour, so local dates need be worked out for these only."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cellherd.errors import CellherdError
 from pipeline.analyses.spread import percentile
-from pipeline.parts import Store
+from pipeline.nightly.parts import Store
 from pipeline.quality import said
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from time import monotonic
 
 from cellherd.errors import CellherdError
 from cellherd.failpoint import failpoint
-from pipeline.entry import Entry
+from pipeline.ingest.entry import Entry
 
 MARK = b"CHJ1"
 _FRAME = struct.Struct("<4sII")  # mark, length, crc

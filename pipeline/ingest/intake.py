@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from cellherd.errors import BadPayload
 from cellherd.topics import Topic
-from pipeline.edges import Edges
-from pipeline.entry import Dead, Entry
-from pipeline.envelope import Envelope, numbers, open_envelope, parse_topic
-from pipeline.ledger import Ledger
-from pipeline.receipts import Receipts, Source
+from pipeline.ingest.edges import Edges
+from pipeline.ingest.entry import Dead, Entry
+from pipeline.ingest.envelope import Envelope, numbers, open_envelope, parse_topic
+from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.receipts import Receipts, Source
 
 MOST_RUNS = 50_000
 """Holes in the numbers of one source above which no more of it is taken: no honest outbox sends such."""

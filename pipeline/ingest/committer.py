@@ -9,13 +9,13 @@ from threading import Event, Thread
 from time import monotonic, time_ns
 
 from cellherd.failpoint import failpoint
-from pipeline.deadletters import DeadLetters
-from pipeline.entry import Dead, Entry
-from pipeline.intake import Intake
-from pipeline.journal import Journal, JournalFull
-from pipeline.ledger import Ledger
-from pipeline.storeroom import Stores
-from pipeline.subscriber import Message, Subscriber
+from pipeline.ingest.deadletters import DeadLetters
+from pipeline.ingest.entry import Dead, Entry
+from pipeline.ingest.intake import Intake
+from pipeline.ingest.journal import Journal, JournalFull
+from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.subscriber import Message, Subscriber
+from pipeline.storing.storeroom import Stores
 
 RETRY_S = 1.0
 LETTERS_S = 5.0

@@ -17,7 +17,7 @@ import polars as pl
 from cellherd.config import FleetConfig
 from pipeline.days import date_at, local_day
 from pipeline.limits import HOUR, MINUTE
-from pipeline.parts import CODE_VERSION, Part, Site, Store, parts, tables_of
+from pipeline.nightly.parts import CODE_VERSION, Part, Site, Store, parts, tables_of
 from pipeline.schema import TABLES
 
 __all__ = [

@@ -22,8 +22,8 @@ import bcrypt
 
 from cellherd.errors import CellherdError
 from cellherd.settings import Broker
+from pipeline.ingest.subscriber import Line
 from pipeline.lifeline import die_with
-from pipeline.subscriber import Line
 
 INGEST = "ingest"
 ACK_PENDING = 4_000

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from cellherd.errors import CellherdError
 from pipeline.limits import MINUTE
-from pipeline.nightly import CODE_VERSION, Done, Key
+from pipeline.nightly.site_day import CODE_VERSION, Done, Key
 
 EXPIRES = 30 * MINUTE
 """A worker that was not heard of for so long is dead, and its lock free."""

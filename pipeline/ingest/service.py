@@ -14,15 +14,15 @@ from typing import Any
 from cellherd.config import FleetConfig, read_secret
 from cellherd.errors import BadPayload, CellherdError
 from cellherd.systemd import notify
-from pipeline import journal
-from pipeline.broker import EmbeddedBroker, host_and_port
-from pipeline.committer import Committer, Desk
-from pipeline.deadletters import DeadLetters
-from pipeline.intake import Intake
-from pipeline.ledger import Ledger
+from pipeline.ingest import journal
+from pipeline.ingest.broker import EmbeddedBroker, host_and_port
+from pipeline.ingest.committer import Committer, Desk
+from pipeline.ingest.deadletters import DeadLetters
+from pipeline.ingest.intake import Intake
+from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.subscriber import Line, Subscriber
 from pipeline.lifeline import settle
-from pipeline.storeroom import Storeroom, Stores
-from pipeline.subscriber import Line, Subscriber
+from pipeline.storing.storeroom import Storeroom, Stores
 
 STALLED_S = 60.0
 """A thread that did not turn for so long is stuck; the process ends, for its supervisor to begin anew."""
