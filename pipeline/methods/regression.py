@@ -1,0 +1,53 @@
+"""Least squares with honest intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What least squares found: coefficients (k,), their covariance (k, k), degrees of freedom and residual sum."""
+
+    coefficients: Floats
+    covariance: Floats
+    freedom: int
+    residual: float
+
+    def interval(self, which: int, level: float = 0.95) -> tuple[float, float]:
+        """The two-sided interval of one coefficient by Student's t."""
+        reach = t_quantile((1 + level) / 2, self.freedom) * float(np.sqrt(self.covariance[which, which]))
+        return float(self.coefficients[which]) - reach, float(self.coefficients[which]) + reach
+
+
+def least_squares(columns: Floats, y: Floats) -> Fit | None:
+    """Fit y (n,) by columns (n, k). None where there are too few rows, or columns say the same thing."""
+    n, k = columns.shape
+    if n <= k or np.linalg.matrix_rank(columns) < k:
+        return None
+    coefficients = np.linalg.lstsq(columns, y, rcond=None)[0].astype(np.float64)
+    residual = float(np.sum((y - columns @ coefficients) ** 2))
+    covariance = np.linalg.inv(columns.T @ columns) * (residual / (n - k))
+    return Fit(coefficients, covariance.astype(np.float64), n - k, residual)
+
+
+def t_quantile(p: float, freedom: int) -> float:
+    """Student's t quantile for p > 0.5 to about 1e-3 from 3 degrees of freedom on (Hill 1970, algorithm 396)."""
+    if freedom < 3:
+        exact = {1: np.tan(np.pi * (p - 0.5)), 2: (2 * p - 1) * np.sqrt(2 / (4 * p * (1 - p)))}
+        return float(exact[max(freedom, 1)])
+    z, v = NormalDist().inv_cdf(p), float(freedom)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / v ** (i + 1) for i, term in enumerate(terms))
