@@ -38,6 +38,7 @@ COMMANDS = (
     Command("ingest run", "pipeline.commands:ingest_run", "Take readings in and write them to every store."),
     Command("nightly", "pipeline.commands_nightly:nightly", "Work out a day's tables and findings."),
     Command("report", "pipeline.commands_report:report", "Write the report as one HTML file."),
+    Command("archive import", "pipeline.commands_import:import_", "Bring measured data of others into the archive."),
     Command("alerts test", "pipeline.commands_alerts:test", "Send a sample alert through every route."),
     Command(
         "deadletter list", "pipeline.commands:deadletter_list", "Show messages that could not be taken in, and why."
@@ -55,6 +56,7 @@ GROUPS = {
     "edge": "The collector on a Raspberry Pi.",
     "ingest": "The server's intake.",
     "alerts": "What people are told.",
+    "archive": "The readings and tables on disk.",
     "deadletter": "Messages that could not be taken in.",
     "dashboards": "Grafana dashboards.",
     "faults": "What faults and codes mean, and what to do.",

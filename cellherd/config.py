@@ -20,25 +20,26 @@ from cellherd.errors import ConfigError
 from cellherd.settings import EdgeConfig, FleetConfig
 from cellherd.toml_lines import lines_of, nearest
 
-__all__ = ["EdgeConfig", "FleetConfig", "load_edge", "load_fleet", "read_secret"]
+__all__ = ["EdgeConfig", "FleetConfig", "load", "load_edge", "load_fleet", "read_secret"]
 
 PREFIX = "CELLHERD_"
 
 
-Config = TypeVar("Config", EdgeConfig, FleetConfig)
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_edge(path: Path, environ: Mapping[str, str] = os.environ) -> EdgeConfig:
     """Read edge.toml. Raises ConfigError with everything that is wrong in it."""
-    return _load(EdgeConfig, path, environ)
+    return load(EdgeConfig, path, environ)
 
 
 def load_fleet(path: Path, environ: Mapping[str, str] = os.environ) -> FleetConfig:
     """Read fleet.toml. Raises ConfigError with everything that is wrong in it."""
-    return _load(FleetConfig, path, environ)
+    return load(FleetConfig, path, environ)
 
 
-def _load(model: type[Config], path: Path, environ: Mapping[str, str]) -> Config:
+def load(model: type[Config], path: Path, environ: Mapping[str, str]) -> Config:
+    """Read a TOML file as the model, with what the environment sets over it. Raises ConfigError with every mistake."""
     try:
         text = path.read_text(encoding="utf-8")
         raw = tomllib.loads(text)
