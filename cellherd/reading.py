@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from operator import attrgetter
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 Kind = Literal["module", "bank", "shunt", "inverter", "station"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -72,7 +71,7 @@ class LogEntry:
     hex: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What one module said in one answer. `module` is its bus address where the answer tells it.
 
@@ -113,13 +112,23 @@ class Measured:
     counters: Mapping[str, int] = field(default_factory=dict)
     log: tuple[LogEntry, ...] = ()
 
+    if not TYPE_CHECKING:  # what dataclass generates sets 30 frozen fields one by one: half the time of a decode
+
+        def __init__(self, **said: object) -> None:
+            """Keeps what was said; the rest are the defaults of the class."""
+            if not _NAMES.issuperset(said):
+                raise TypeError(f"no field of Measured: {', '.join(said.keys() - _NAMES)}")
+            vars(self).update(said)
+
 
 Row = dict[str, object]
 """The fields of one reading that the device said, by the names of this page, ready for JSON."""
 
 _MAPPINGS = ("raw", "extra", "info", "limits", "counters")
-_SINGLES = tuple(f.name for f in fields(Measured) if f.name not in (*_MAPPINGS, "faults"))
-_singles_of, _mappings_of = attrgetter(*_SINGLES), attrgetter(*_MAPPINGS)
+_NAMES = frozenset(f.name for f in fields(Measured))
+_NOTHING: Mapping[str, Any] = {}
+for _name in _MAPPINGS:
+    setattr(Measured, _name, _NOTHING)
 
 
 def combine(*parts: Measured) -> Measured:
@@ -131,13 +140,13 @@ def combine(*parts: Measured) -> Measured:
         return parts[0]
     whole: dict[str, Any] = {}
     for part in parts:
-        singles = zip(_SINGLES, _singles_of(part), strict=True)
-        whole |= {name: value for name, value in singles if value is not None and value != ()}
-        for name, mapping in zip(_MAPPINGS, _mappings_of(part), strict=True):
-            if mapping:
-                whole[name] = {**whole[name], **mapping} if name in whole else dict(mapping)
+        said = {name: value for name, value in vars(part).items() if value or value == 0}
+        for name in _MAPPINGS:
+            if name in said and name in whole:
+                said[name] = {**whole[name], **said[name]}
         if part.faults is not None:
-            whole["faults"] = tuple(dict.fromkeys((*whole.get("faults", ()), *part.faults)))
+            said["faults"] = tuple(dict.fromkeys((*whole.get("faults", ()), *part.faults)))
+        whole |= said
     return Measured(**whole)
 
 

@@ -6,20 +6,22 @@ Drivers read with these tables and emulators write with the same ones.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from cellherd.reading import LENGTHS, Measured
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """`name` = raw * times / over + plus, from `offset`.
 
     `name` is a field of Measured, a place in one of its lists (`cell_mv.3`), or `extra.x`, `limits.x`, `info.x`,
     `counters.x`. `form` is a struct code with its byte order (">H"). `absent` is the raw value that means "no such
-    sensor".
+    sensor". A field is itself and equals no other one, so that a whole table is quickly recognised.
     """
 
     name: str
@@ -37,6 +39,11 @@ class Field:
         group, _, key = self.name.rpartition(".")
         object.__setattr__(self, "code", struct.Struct(self.form))
         object.__setattr__(self, "place", (group, int(key) if group in LENGTHS else key))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the raw number is the value."""
+        return (self.times, self.over, self.plus, self.absent) == (1, 1, 0, None)
 
     @property
     def end(self) -> int:
@@ -67,24 +74,109 @@ Table = tuple[Field, ...]
 def read(table: Table, data: bytes, *, shift: int = 0) -> dict[str, Any]:
     """Arguments for Measured from every field that stands whole in `data`, whose first byte has offset `shift`.
 
-    A list keeps the places of its absent entries, and of those before the window, as None.
+    A list keeps the places of its absent entries, and of those before the window, as None. Of two fields of one name
+    the later one counts.
     """
-    flat: dict[Any, Any] = {}
-    for one in table:
-        at = one.offset - shift
-        if at < 0 or at + one.code.size > len(data):
-            continue
-        value, (group, key) = one.value(data, at), one.place
-        if not group:
-            if value is not None:
-                flat[key] = value
-        elif value is not None or group in LENGTHS:
-            flat.setdefault(group, {})[key] = value
-    return {name: _as_list(value) if name in LENGTHS else value for name, value in flat.items()}
+    plan = _plan(table, shift, len(data))
+    values: list[int | None] = []
+    for code, at in plan.layers:
+        values += code.unpack_from(data, at)
+    for i, times, over, plus, absent in plan.conversions:
+        raw: int = values[i]  # type: ignore[assignment]
+        if raw == absent:
+            values[i] = None
+        else:
+            values[i] = (raw * times if over == 1 else round(raw * times / over)) + plus
+    found: dict[str, Any] = {}
+    for name, pick in plan.lists:
+        found[name] = tuple(pick(values))
+    for name, keys, pick, doubtful in plan.groups:
+        entries = dict(zip(keys, pick(values), strict=True))
+        for key in doubtful:
+            if entries[key] is None:
+                del entries[key]
+        if not name:
+            found |= entries
+        elif entries:
+            found[name] = entries
+    return found
 
 
-def _as_list(places: Mapping[int, int | None]) -> tuple[int | None, ...]:
-    return tuple(places.get(i) for i in range(max(places) + 1))
+Pick = Callable[[list[int | None]], Sequence[int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A table made ready for frames of one length: what to take out at once, to convert, and where it goes."""
+
+    layers: tuple[tuple[struct.Struct, int], ...]
+    conversions: tuple[tuple[int, int, int, int, int | None], ...]
+    """Place among the values, times, over, plus, absent."""
+    lists: tuple[tuple[str, Pick], ...]
+    groups: tuple[tuple[str, tuple[str, ...], Pick, tuple[str, ...]], ...]
+    """Name, keys, their values, and which of the keys may be absent."""
+
+
+@lru_cache(1024)
+def _plan(table: Table, shift: int, size: int) -> Plan:
+    """What `read` does with the fields that stand whole in `size` bytes from offset `shift`."""
+    whole = [one for one in table if one.offset >= shift and one.end <= shift + size]
+    layers = _layers(whole)
+    flat = [one for layer in layers for one in layer]
+    index = {one: i for i, one in enumerate(flat)}
+    groups: dict[str, dict[str | int, int]] = {}
+    for one in whole:
+        group, key = one.place
+        groups.setdefault(group, {})[key] = index[one]
+    return Plan(
+        tuple((_code(layer), layer[0].offset - shift) for layer in layers),
+        tuple((i, f.times, f.over, f.plus, f.absent) for i, f in enumerate(flat) if not f.plain),
+        tuple((name, _at(_places(groups[name]))) for name in LENGTHS if name in groups),
+        tuple(
+            (name, tuple(map(str, keys)), _at([*keys.values()]), _doubtful(keys, flat))
+            for name, keys in groups.items()
+            if name not in LENGTHS
+        ),
+    )
+
+
+def _doubtful(keys: Mapping[str | int, int], flat: list[Field]) -> tuple[str, ...]:
+    return tuple(str(key) for key, i in keys.items() if flat[i].absent is not None)
+
+
+def _layers(left: list[Field]) -> list[list[Field]]:
+    """The fields in order of their offsets; one that overlaps, or has another byte order, lies in another layer."""
+    layers: list[list[Field]] = []
+    for one in sorted(left, key=lambda one: one.offset):
+        fitting = (layer for layer in layers if layer[-1].end <= one.offset and layer[-1].form[0] == one.form[0])
+        home = next(fitting, None)
+        if home is None:
+            layers.append([one])
+        else:
+            home.append(one)
+    return layers
+
+
+def _code(layer: list[Field]) -> struct.Struct:
+    """All fields of a layer in one form, with pad bytes between them."""
+    ends = [layer[0].offset, *(one.end for one in layer)]
+    parts = (f"{one.offset - end}x{one.form[1:]}" for one, end in zip(layer, ends, strict=False))
+    return struct.Struct(layer[0].form[0] + "".join(parts))
+
+
+def _places(entries: Mapping[str | int, int]) -> list[int | None]:
+    """Where the entries of a list stand among the values, from its first place on; None for those that nobody says."""
+    return [entries.get(i) for i in range(max(map(int, entries)) + 1)]
+
+
+def _at(places: list[int | None]) -> Pick:
+    """Picks the values at these places."""
+    if None in places:
+        return lambda values: [None if i is None else values[i] for i in places]
+    first = places[0] or 0
+    if places == list(range(first, first + len(places))):
+        return itemgetter(slice(first, first + len(places)))
+    return itemgetter(*places)
 
 
 def write(table: Table, measured: Measured, data: bytearray) -> None:

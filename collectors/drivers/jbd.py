@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
+from struct import unpack, unpack_from
 
 from cellherd import faults
 from cellherd.errors import BadFrame, Silent
@@ -32,9 +34,7 @@ TAIL: Table = (  # behind the temperatures, firmware 2.3 and later
     Field("extra.balance_ma", 7, ">H"),
 )
 COARSE = {"current_ma", "remaining_mah", "full_mah", "info.nominal_mah"}  # counted in 100 mA when the tail says so
-MAIN_COARSE, TAIL_COARSE = (
-    tuple(replace(field, times=100) if field.name in COARSE else field for field in table) for table in (MAIN, TAIL)
-)
+SENSORS_AT = 23
 TRIP_COUNTERS = (
     "short_circuit", "charge_overcurrent", "discharge_overcurrent", "cell_overvoltage", "cell_undervoltage",
     "charge_overtemperature", "charge_undertemperature", "discharge_overtemperature", "discharge_undertemperature",
@@ -100,16 +100,26 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     return (READERS[register](data, frame),)
 
 
+@cache
+def status_table(sensors: int, *, coarse: bool) -> Table:
+    """The status with so many temperatures; what the tail says counts."""
+    end = SENSORS_AT + 2 * sensors
+    table = (
+        *MAIN,
+        *(Field(f"temp_dc.{i}", SENSORS_AT + 2 * i, ">H", plus=KELVIN, absent=0) for i in range(sensors)),
+        *(replace(field, offset=end + field.offset) for field in TAIL),
+    )
+    return tuple(replace(field, times=100) if coarse and field.name in COARSE else field for field in table)
+
+
 def read_status(data: bytes, frame: bytes) -> Measured:
     """Register 0x03."""
     ntcs = data[22] if len(data) > 22 else 0
-    tail = data[23 + 2 * ntcs :]
-    if len(data) < 23 + 2 * ntcs:
+    tail = data[SENSORS_AT + 2 * ntcs :]
+    if len(data) < SENSORS_AT + 2 * ntcs:
         raise BadFrame(f"{len(data)} bytes of status are too few for {ntcs} temperatures", frame)
-    main, more = (MAIN_COARSE, TAIL_COARSE) if tail and tail[0] & 0x80 else (MAIN, TAIL)
-    values = read(main, data) | read(more, tail)  # what the tail says counts
-    made, protection = int.from_bytes(data[10:12], "big"), int.from_bytes(data[16:18], "big")
-    temps = (int.from_bytes(data[i : i + 2], "big") for i in range(23, 23 + 2 * ntcs, 2))
+    values = read(status_table(ntcs, coarse=bool(tail and tail[0] & 0x80)), data)
+    made, low, high, protection = unpack_from(">HHHH", data, 10)
     raw = {"protection": data[16:18], "mosfets": data[20:21], "control": tail[:1], "alarm_ext": tail[1:3]}
     about = values.pop("info") | {
         "firmware": f"{data[18] >> 4}.{data[18] & 15}",
@@ -119,8 +129,7 @@ def read_status(data: bytes, frame: bytes) -> Measured:
     return Measured(
         charge_on=bool(data[20] & 1),
         discharge_on=bool(data[20] & 2),
-        balancing=int.from_bytes(data[12:14], "big") | int.from_bytes(data[14:16], "big") << 16,
-        temp_dc=tuple(raw_temp + KELVIN if raw_temp else None for raw_temp in temps),
+        balancing=low | high << 16,
         faults=faults.brand("jbd")["protection"].of_mask(protection),
         raw={name: part.hex() for name, part in raw.items() if part},
         info=about,
@@ -132,7 +141,7 @@ def read_cells(data: bytes, frame: bytes) -> Measured:
     """Register 0x04."""
     if not data or len(data) % 2:
         raise BadFrame("cell voltages come in pairs of bytes", frame)
-    return Measured(cell_mv=tuple(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)))
+    return Measured(cell_mv=unpack(f">{len(data) // 2}H", data))
 
 
 def read_model(data: bytes, frame: bytes) -> Measured:

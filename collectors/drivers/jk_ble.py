@@ -38,8 +38,7 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     """One frame, or several of one device glued together, with whatever the radio module put between them."""
     if not isinstance(frame, bytes):
         raise BadFrame("JK does not speak CAN here", frame.data)
-    frames.first(frame)
-    return (combine(*(frames.read_frame(each) for _, each in frames.sound(frame))),)
+    return (combine(*(frames.read_frame(each) for _, each in frames.every(frame))),)
 
 
 def poll(address: int) -> Conversation:

@@ -9,10 +9,11 @@ from typing import Literal
 from cellherd.errors import BadFrame
 from cellherd.reading import Measured, combine
 from collectors.drivers.jk import says
-from collectors.drivers.jk.maps import BOOTS, LIMITS, MASKS, MEASURED, WIRES
+from collectors.drivers.jk.maps import BOOTS, LIMITS, MASKS, MEASURED
+from collectors.drivers.jk.maps import RUNTIME as EVERYTHING
 from collectors.fields import read
 from collectors.kernel import Chunk, Conversation, Driver, Registers, Unsupported
-from collectors.modbus_rtu import frame_of
+from collectors.modbus_rtu import split
 
 READ: Literal[3] = 3
 SETTINGS, RUNTIME, DEVICE = 0x1000, 0x1200, 0x1400  # a register is base + byte offset, so neighbours are 2 apart
@@ -26,15 +27,7 @@ OPTIONS = Registers(READ, SETTINGS + 264, 14)
 NAMES = Registers(READ, DEVICE, 20)
 SERIAL = Registers(READ, DEVICE + 72, 12)
 RESISTANCES = Registers(READ, RUNTIME + 64, 37)
-
-
-def _eight_bits(value: int) -> int:
-    for _ in range(8):
-        value = value >> 1 ^ (0xA001 if value & 1 else 0)
-    return value
-
-
-CRC_OF_BYTE = tuple(map(_eight_bits, range(256)))
+WITHOUT_WIRES = (*MEASURED, *MASKS)
 
 
 def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
@@ -42,20 +35,8 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
 
     Raises BadFrame, Unsupported for a Modbus exception.
     """
-    if not isinstance(frame, bytes):
-        raise BadFrame("not Modbus RTU but a CAN frame", frame.data)
-    frame = frame.removeprefix(request or b"")  # the echo of an adapter
-    if len(frame) < 5 or frame_of(frame[:-2]) != frame:
-        raise BadFrame("too short or wrong CRC for Modbus RTU", frame)
-    if frame[1] == READ | 0x80:
-        raise Unsupported(f"slave {frame[0]} refuses with exception {frame[2]}", frame)
-    if frame[1] != READ or len(frame) != frame[2] + 5 or frame[2] % 2:
-        raise BadFrame("not an answer to a read of holding registers, or not of its stated length", frame)
-    if request is None:
-        raise BadFrame("a Modbus answer does not name its registers: give the request too", frame)
-    if len(request) not in (6, 8) or request[:2] != frame[:2] or 2 * int.from_bytes(request[4:6], "big") != frame[2]:
-        raise BadFrame(f"no answer to the request {request.hex()}", frame)
-    return (measure(int.from_bytes(request[2:4], "big"), frame[3:-2], module=frame[0]),)
+    reply = split(frame, request)
+    return (measure(reply.start, reply.data, module=reply.slave),)
 
 
 def measure(start: int, data: bytes, *, module: int) -> Measured:
@@ -71,7 +52,7 @@ def measure(start: int, data: bytes, *, module: int) -> Measured:
 
 
 def _runtime(data: bytes, shift: int, module: int, *, wires: bool) -> Measured:
-    said = says.runtime(data, (*MEASURED, *WIRES) if wires else MEASURED, MASKS, shift=shift, module=module)
+    said = says.runtime(data, EVERYTHING if wires else WITHOUT_WIRES, shift=shift, module=module)
     if shift != 188 and said.extra.get("run_time_s") == 0:
         return replace(said, extra={name: value for name, value in said.extra.items() if name != "run_time_s"})
     return said

@@ -45,7 +45,7 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     """A frame, alone or with the receipt behind it; that, or the request, tells which module speaks."""
     if not isinstance(frame, bytes):
         raise BadFrame("JK does not speak CAN here", frame.data)
-    at, found = frames.first(frame)
+    at, found = frames.every(frame)[0]
     module = _receipt(frame[at + frames.SIZE :])
     if module is None:
         module = _trigger(request or frame[:at])

@@ -12,8 +12,8 @@ from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
 from collectors.drivers.pylontech_rs485 import frames
-from collectors.drivers.pylontech_rs485.answers import ELEMENT_STATES, GROUP, KELVIN, Cursor, modules
-from collectors.drivers.pylontech_rs485.frames import Frame, find, split, split_answer
+from collectors.drivers.pylontech_rs485.answers import ELEMENT_STATES, KELVIN, Cursor, modules
+from collectors.drivers.pylontech_rs485.frames import GROUP, Frame, find
 from collectors.fields import Field, Table, read
 from collectors.kernel import Chunk, Conversation, Driver, Send, Unsupported
 
@@ -50,14 +50,7 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     """
     if not isinstance(frame, bytes):
         raise BadFrame("PACE is no CAN here", frame.data)
-    answer = split_answer(frame)
-    if request is not None:
-        asked = split(request)
-        return _read(asked.code, answer, asked.info == GROUP)
-    for command in (STATUS, ANALOG, *TEXTS):
-        if _fits(command, answer, None):
-            return _read(command, answer, None)
-    raise BadFrame("an answer of no known shape; give its request too", answer.info)
+    return frames.said(frame, request, (STATUS, ANALOG, *TEXTS), _read)
 
 
 def _read(command: int, answer: Frame, group: bool | None) -> tuple[Measured, ...]:
@@ -68,16 +61,9 @@ def _read(command: int, answer: Frame, group: bool | None) -> tuple[Measured, ..
     raise BadFrame(f"{command:02X} is not a command that we read", answer.info)
 
 
-def _fits(command: int, answer: Frame, group: bool | None) -> bool:
-    try:
-        return _read(command, answer, group) is not None
-    except BadFrame:
-        return False
-
-
 def extract(request: bytes, buffer: bytes) -> bytes | None:
     """The answer to `request` inside the buffer; see kernel.Extract."""
-    return find(request, buffer, lambda asked, answer: _fits(asked.code, answer, asked.info == GROUP))
+    return find(request, buffer, _read)
 
 
 def analog(cursor: Cursor) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cellherd.errors import BadFrame
 from cellherd.reading import Measured, combine
 from collectors.fields import Field, Table, read
 from collectors.kernel import Answer, Chunk, Conversation, Driver, Readable, Registers, Unsupported
-from collectors.modbus_rtu import frame_of
+from collectors.modbus_rtu import split
 
 READ: Literal[3] = 3
 DEVICE, SYSTEM, PILE, PILE_STRIDE = 0x1000, 0x1100, 0x1400, 0x0700
@@ -82,20 +82,8 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
 
     Raises BadFrame, Unsupported for a Modbus exception.
     """
-    if not isinstance(frame, bytes):
-        raise BadFrame("not Modbus RTU but a CAN frame", frame.data)
-    frame = frame.removeprefix(request or b"")  # the echo of an adapter
-    if len(frame) < 5 or frame_of(frame[:-2]) != frame:
-        raise BadFrame("too short or wrong CRC for Modbus RTU", frame)
-    if frame[1] == READ | 0x80:
-        raise Unsupported(f"unit {frame[0]} refuses with exception {frame[2]}", frame)
-    if request is None or len(request) not in (6, 8):
-        raise BadFrame("a Modbus answer does not name its registers: give the request too", frame)
-    if request[:2] != frame[:2] or frame[1] != READ or len(frame) != frame[2] + 5:
-        raise BadFrame(f"no answer to the request {request.hex()}", frame)
-    if 2 * int.from_bytes(request[4:6], "big") != frame[2]:
-        raise BadFrame(f"not as many registers as asked for by {request.hex()}", frame)
-    return measure(int.from_bytes(request[2:4], "big"), frame[3:-2])
+    reply = split(frame, request)
+    return measure(reply.start, reply.data)
 
 
 def measure(start: int, data: bytes) -> tuple[Measured, ...]:

@@ -12,7 +12,7 @@ from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
 from collectors.drivers.pylontech_rs485.answers import ELEMENT_STATES, KELVIN, Cursor, maker
-from collectors.drivers.pylontech_rs485.frames import Frame, ask, find, split, split_answer
+from collectors.drivers.pylontech_rs485.frames import Frame, ask, find, said
 from collectors.fields import Field, Table, read
 from collectors.kernel import Chunk, Conversation, Driver, Unsupported
 
@@ -54,7 +54,7 @@ def crc(body: bytes) -> int:
 
 def extract(request: bytes, buffer: bytes) -> bytes | None:
     """The answer to `request` inside the buffer; see kernel.Extract."""
-    return find(request, buffer, lambda asked, answer: _fits(asked.code, answer))
+    return find(request, buffer, _read)
 
 
 def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
@@ -64,16 +64,12 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     """
     if not isinstance(frame, bytes):
         raise BadFrame("Seplos V2 is no CAN", frame.data)
-    if request is not None and request[1:2] != bytes(BINARY[:1]):
-        return (_read(split(request).code, split_answer(frame)),)
-    frame = frame.removeprefix(request or b"")
-    if frame[1:2] == bytes(BINARY[1:]):
-        return (_read(BLUETOOTH, _split_binary(frame)),)
-    answer = split_answer(frame)
-    for command in READERS:
-        if _fits(command, answer):
-            return (_read(command, answer),)
-    raise BadFrame("an answer of no known shape; give its request too", answer.info)
+    on_bluetooth = request is not None and request[1:2] == bytes(BINARY[:1])
+    if request is None or on_bluetooth:
+        frame = frame.removeprefix(request or b"")
+        if frame[1:2] == bytes(BINARY[1:]):
+            return _read(BLUETOOTH, _split_binary(frame))
+    return said(frame, None if on_bluetooth else request, READERS, _read)
 
 
 def _split_binary(frame: bytes) -> Frame:
@@ -87,17 +83,10 @@ def _split_binary(frame: bytes) -> Frame:
     return Frame(frame[1], frame[2], frame[4], frame[7:-3])
 
 
-def _read(command: int, answer: Frame) -> Measured:
+def _read(command: int, answer: Frame, group: bool | None = None) -> tuple[Measured, ...]:
     if command not in READERS:
         raise BadFrame(f"{command:02X} is not a command that we read", answer.info)
-    return combine(Measured(module=answer.address), READERS[command](answer.info))
-
-
-def _fits(command: int, answer: Frame) -> bool:
-    try:
-        return _read(command, answer) is not None
-    except BadFrame:
-        return False
+    return (combine(Measured(module=answer.address), READERS[command](answer.info)),)
 
 
 def telemetry(info: bytes) -> Measured:

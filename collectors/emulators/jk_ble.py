@@ -36,12 +36,13 @@ def frame(kind: int, tables: Table = (), truth: Measured | None = None, body: by
 
 def cell_info(truth: Measured, layout: frames.Layout = frames.LONG) -> bytes:
     """Type 2."""
-    cells, (_, table, masks) = len(truth.cell_mv), layout
+    cells, (_, table) = len(truth.cell_mv), layout
     words = {"cells_present": (1 << cells) - 1, "alarm": alarm(truth), "sensors_present": 0xFF}
     told = {f"wire_{i:02}_mohm": WIRE_MOHM for i in range(cells)}
-    raw = {field.name.removeprefix("raw."): words.get(field.name.removeprefix("raw."), 0) for field in masks}
+    masks = [field.name.removeprefix("raw.") for field in table if field.name.startswith("raw.")]
+    raw = {name: words.get(name, 0) for name in masks}
     whole = replace(truth, raw=raw, extra={**told, **truth.extra})  # type: ignore[arg-type] # masks as numbers
-    return frame(frames.CELL_INFO, (*table, *masks), whole)
+    return frame(frames.CELL_INFO, table, whole)
 
 
 def settings(truth: Measured) -> bytes:

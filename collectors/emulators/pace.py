@@ -9,7 +9,6 @@ from cellherd.errors import BadFrame
 from cellherd.reading import Measured
 from collectors.drivers import pace
 from collectors.drivers.pylontech_rs485 import frames
-from collectors.drivers.pylontech_rs485.answers import GROUP
 from collectors.emulators.device import Emulator, Truths, mask_of
 from collectors.emulators.pylontech_rs485 import cut
 from collectors.emulators.seplos_v2 import cell_voltages, kelvin, temperatures
@@ -40,7 +39,7 @@ def answer(request: Request, address: int, truths: Truths) -> bytes | None:
 
 def _modules(asked: frames.Frame, truths: Truths) -> bytes:
     one = EACH[asked.code]
-    if asked.info == GROUP:
+    if asked.info == frames.GROUP:
         return bytes((0, len(truths))) + b"".join(one(truths[address]) for address in sorted(truths))
     named = asked.info[0] if asked.info else asked.address
     return bytes((0, named)) + one(truths[named]) if named in truths else b""

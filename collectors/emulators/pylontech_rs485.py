@@ -39,7 +39,7 @@ def answer(request: Request, address: int, truths: Truths) -> bytes | None:
 
 def _modules(asked: frames.Frame, truths: Truths) -> bytes:
     one = EACH[asked.code]
-    if asked.info != answers.GROUP:
+    if asked.info != frames.GROUP:
         return bytes((0, asked.address)) + one(truths[asked.address])
     return bytes((0, len(truths))) + b"".join(one(truths[address]) for address in sorted(truths))
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured
+from collectors import modbus_rtu
 from collectors.decode import parse
-from collectors.drivers import WHERE, driver, jbd, jk_modbus
-from collectors.drivers.pylontech_rs485 import answers, frames
+from collectors.drivers import WHERE, driver, jbd
+from collectors.drivers.pylontech_rs485 import frames
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.fleet import emulator
 from collectors.fields import write
@@ -85,7 +86,7 @@ def test_a_cut_or_flipped_frame_gives_a_reading_or_a_bad_frame(name: str, data: 
 @given(payload=st.binary(max_size=250), which=st.sampled_from([*answers.LENGTHS, 0x42, 0x44]))
 def test_a_sound_pylontech_frame_of_any_payload_is_harmless(payload: bytes, which: int) -> None:
     payload = payload[: answers.LENGTHS.get(which, 250)]
-    request = frames.write(2, which, answers.GROUP if which in (0x42, 0x44) else b"")
+    request = frames.write(2, which, frames.GROUP if which in (0x42, 0x44) else b"")
     try_decode("pylontech_rs485", frames.write(2, 0, payload), request)
     try_decode("pylontech_rs485", frames.write(2, 0, payload), None)
 
@@ -98,8 +99,8 @@ def test_a_sound_jbd_frame_of_any_payload_is_harmless(payload: bytes, register: 
 @given(payload=st.binary(max_size=120), start=st.integers(0x0FF0, 0x1630))
 def test_a_sound_jk_frame_of_any_window_is_harmless(payload: bytes, start: int) -> None:
     payload = payload[: len(payload) & ~1]
-    request = jk_modbus.frame_of(bytes((1, 3)) + start.to_bytes(2, "big") + (len(payload) // 2).to_bytes(2, "big"))
-    try_decode("jk_modbus", jk_modbus.frame_of(bytes((1, 3, len(payload))) + payload), request)
+    request = modbus_rtu.frame_of(bytes((1, 3)) + start.to_bytes(2, "big") + (len(payload) // 2).to_bytes(2, "big"))
+    try_decode("jk_modbus", modbus_rtu.frame_of(bytes((1, 3, len(payload))) + payload), request)
 
 
 # ---- finding the answer ----

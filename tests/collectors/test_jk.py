@@ -121,7 +121,7 @@ def test_the_layout_of_a_frame_is_seen_from_its_contents(truth: Measured) -> Non
 
 
 def test_the_frame_and_the_modbus_table_say_the_same() -> None:
-    by_modbus = says.runtime(emulated_modbus.runtime(TRUTH), (*maps.MEASURED, *maps.WIRES), maps.MASKS)
+    by_modbus = says.runtime(emulated_modbus.runtime(TRUTH), maps.RUNTIME)
     (by_frame,) = jk_ble.decode(emulated_ble.cell_info(TRUTH))
     assert by_frame == by_modbus
 

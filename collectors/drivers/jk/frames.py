@@ -15,14 +15,14 @@ from collectors.drivers.jk.maps import (
     CELLS,
     HEADER,
     LIMITS,
-    MASKS,
-    MEASURED,
+    PRESENT,
+    RUNTIME,
     SHORT_CELLS,
-    WIRES,
     in_frame,
     in_short_frame,
 )
 from collectors.fields import Table, read
+from collectors.sums import byte_sum
 
 HEAD = bytes.fromhex("55aaeb90")
 SIZE = 300
@@ -33,17 +33,21 @@ CLOCK_BEGINS_MS = 1_577_836_800_000
 SUM_OFF = 20
 """A layout is wrong if the cells' sum differs from the pack voltage by more than one part in this many."""
 
-Layout = tuple[int, Table, Table]
-"""Places for cells, table, masks."""
-LONG: Layout = (CELLS, in_frame((*MEASURED, *WIRES)), in_frame(MASKS))
-SHORT: Layout = (SHORT_CELLS, in_short_frame((*MEASURED, *WIRES)), in_short_frame(MASKS))
-VOLTAGE = {n: next(field for field in table if field.name == "voltage_mv") for n, table, _ in (LONG, SHORT)}
+Layout = tuple[int, Table]
+"""Places for cells, and the whole table."""
+LONG: Layout = (CELLS, in_frame(RUNTIME))
+SHORT: Layout = (SHORT_CELLS, in_short_frame(RUNTIME))
+TELLING = {  # what tells the layouts apart: pack voltage and mask of cells
+    n: tuple(next(field for field in table if field.name == name) for name in ("voltage_mv", PRESENT.name))
+    for n, table in (LONG, SHORT)
+}
+BITS = tuple(1 << i for i in range(CELLS))
 LIMITS_IN_FRAME, BOOTS_IN_FRAME = in_frame(LIMITS), in_frame((BOOTS,))
 
 
 def checksum(body: bytes) -> int:
     """Sum of all bytes before it, 8 bits."""
-    return sum(body) & 0xFF
+    return byte_sum(body) & 0xFF
 
 
 def sound(buffer: bytes) -> Iterator[tuple[int, bytes]]:
@@ -65,10 +69,10 @@ def refuse_broken(buffer: bytes) -> None:
         raise BadFrame(f"checksum should be {checksum(frame[:-1]):02x}", frame)
 
 
-def first(buffer: bytes) -> tuple[int, bytes]:
-    """The first whole frame and its place. Raises BadFrame that says what is wrong with the bytes."""
-    for at, frame in sound(buffer):
-        return at, frame
+def every(buffer: bytes) -> list[tuple[int, bytes]]:
+    """All whole frames and their places, one at least. Raises BadFrame that says what is wrong with the bytes."""
+    if found := list(sound(buffer)):
+        return found
     refuse_broken(buffer)
     raise BadFrame(f"no frame of {SIZE} bytes behind 55 aa eb 90", buffer)
 
@@ -78,13 +82,12 @@ def read_frame(frame: bytes, *, long: bool = False, module: int | None = None) -
     if frame[4] not in READERS:
         raise BadFrame(f"frame type {frame[4]:#04x} is not one that we read", frame)
     said = cell_info(frame, LONG) if long and frame[4] == CELL_INFO else READERS[frame[4]](frame)
-    return replace(said, module=module)
+    return said if module is None else replace(said, module=module)
 
 
 def cell_info(frame: bytes, layout: Layout) -> Measured:
     """Type 2."""
-    _, table, masks = layout
-    return says.runtime(frame, table, masks)
+    return says.runtime(frame, layout[1])
 
 
 def layout_of(frame: bytes) -> Layout:
@@ -93,7 +96,10 @@ def layout_of(frame: bytes) -> Layout:
     In the right layout the mask of present cells agrees with the cells that have a voltage, and their sum with the
     pack's. Raises BadFrame if both disagree in both layouts: JK04 devices use the same frame for other things.
     """
-    long, short = _misfit(frame, LONG), _misfit(frame, SHORT)
+    long = _misfit(frame, LONG)
+    if long[0] == 0 and long[1] * SUM_OFF < long[2]:
+        return LONG
+    short = _misfit(frame, SHORT)
     wrong_bits, off, voltage = min(long, short)
     if wrong_bits and off * SUM_OFF > voltage:
         raise BadFrame("cell mask and pack voltage fit neither JK02_32S nor JK02_24S; JK04 devices are not read", frame)
@@ -102,11 +108,10 @@ def layout_of(frame: bytes) -> Layout:
 
 def _misfit(frame: bytes, layout: Layout) -> tuple[int, int, int]:
     """Cells that mask and voltages disagree about; difference between pack and sum of cells, mV; pack, mV."""
-    places, _, masks = layout
+    places, _ = layout
     cells = unpack_from(f"<{places}H", frame, HEADER)
-    said = read((VOLTAGE[places], masks[0]), frame)  # the first mask is that of the cells
-    mask, voltage = said["raw"]["cells_present"], said["voltage_mv"]
-    with_voltage = sum(1 << i for i, mv in enumerate(cells) if mv)
+    voltage, mask = (field.value(frame, field.offset) or 0 for field in TELLING[places])
+    with_voltage = sum([bit for bit, mv in zip(BITS, cells, strict=False) if mv])
     return (mask ^ with_voltage).bit_count(), abs(voltage - sum(cells)), abs(voltage)
 
 

@@ -61,6 +61,7 @@ MASKS = (  # vendor words, kept as hex
     Field("raw.user_alarm_2", 194, ">H"),
     Field("raw.sensors_present", 208, ">B"),
 )
+RUNTIME: Table = (*MEASURED, *WIRES, *MASKS)
 LIMITS: Table = (
     Field("limits.sleep_mv", 0, ">I"),
     Field("limits.cell_min_mv", 4, ">I"),

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from cellherd import faults
 from cellherd.reading import Measured
-from collectors.drivers.jk.maps import TEXTS, WIRES
+from collectors.drivers.jk.maps import PRESENT, TEXTS, WIRES
 from collectors.fields import Table, read
 
 ALARMS = ("alarm", "user_alarm_2")
 """Words whose bits are faults; the others travel as raw only."""
+CELL_MASK = PRESENT.name.removeprefix("raw.")
 
 
-def runtime(data: bytes, table: Table, masks: Table, *, shift: int = 0, module: int | None = None) -> Measured:
+WIRE_NAMES = tuple(field.name.removeprefix("extra.") for field in WIRES)
+
+
+def runtime(data: bytes, table: Table, *, shift: int = 0, module: int | None = None) -> Measured:
     """What the part of the runtime table says whose first byte has offset `shift`."""
     values = read(table, data, shift=shift)
-    words: dict[str, int] = read(masks, data, shift=shift).get("raw", {})
-    _only_present(values, words.get("cells_present"))
-    values |= {name: bool(values[name]) for name in ("charge_on", "discharge_on") if name in values}
+    words: dict[str, int] = values.pop("raw", {})
+    _only_present(values, words.get(CELL_MASK))
+    for name in ("charge_on", "discharge_on"):
+        if name in values:
+            values[name] = bool(values[name])
     known = [name for name in ALARMS if name in words]
-    found = [fault for name in known for fault in faults.brand("jk")[name].of_mask(words[name])]
     if known:
+        found = [fault for name in known if words[name] for fault in faults.brand("jk")[name].of_mask(words[name])]
         values["faults"] = tuple(dict.fromkeys(found))
-    widths = {field.name[4:]: 2 * (field.end - field.offset) for field in masks}
-    return Measured(module=module, raw={name: f"{word:0{widths[name]}x}" for name, word in words.items()}, **values)
+    digits = _digits(table)
+    return Measured(module=module, raw={name: digits[name] % word for name, word in words.items()}, **values)
+
+
+@cache
+def _digits(table: Table) -> Mapping[str, str]:
+    """How each vendor word is written: hex, two digits a byte."""
+    words = [field for field in table if field.place[0] == "raw"]
+    return {str(field.place[1]): f"%0{2 * (field.end - field.offset)}x" for field in words}
+
+
+@lru_cache(64)
+def _unwired(mask: int) -> tuple[str, ...]:
+    """Wires to places where no cell is."""
+    return tuple(name for i, name in enumerate(WIRE_NAMES) if not mask >> i & 1)
 
 
 def _only_present(values: dict[str, Any], mask: int | None) -> None:
@@ -34,16 +54,20 @@ def _only_present(values: dict[str, Any], mask: int | None) -> None:
     count = max((i + 1 for i, mv in enumerate(cells) if mv), default=0) if mask is None else mask.bit_length()
     present = (1 << count) - 1 if mask is None else mask
     if cells:
-        cells = tuple(mv if present >> i & 1 else None for i, mv in enumerate(cells[:count]))
+        cells = cells[:count]
+        if present != (1 << count) - 1:
+            cells = tuple([mv if present >> i & 1 else None for i, mv in enumerate(cells)])
         values["cell_mv"] = cells
-    if mask is not None:
-        for name in (field.name[6:] for i, field in enumerate(WIRES) if not mask >> i & 1):
-            values.get("extra", {}).pop(name, None)
-    said = [(mv, -i) for i, mv in enumerate(cells) if mv is not None]
+    if mask is None:
+        return
+    extra = values.get("extra", {})
+    for name in _unwired(mask):
+        extra.pop(name, None)
+    said = [mv for mv in cells if mv is not None]
     if mask and len(said) == mask.bit_count():
-        values["cell_min_mv"], values["cell_min_at"] = min((mv, -i) for mv, i in said)
-        values["cell_max_mv"], at = max(said)
-        values["cell_max_at"] = -at
+        low, high = min(said), max(said)
+        values |= {"cell_min_mv": low, "cell_min_at": cells.index(low)}
+        values |= {"cell_max_mv": high, "cell_max_at": cells.index(high)}
 
 
 def settings(data: bytes, table: Table, *, shift: int = 0, module: int | None = None) -> Measured:

@@ -12,7 +12,6 @@ from collectors.drivers.pylontech_rs485 import answers
 from collectors.drivers.pylontech_rs485.answers import (
     ALARMS,
     ANALOG,
-    GROUP,
     LENGTHS,
     LIMITS,
     MAKER,
@@ -23,7 +22,7 @@ from collectors.drivers.pylontech_rs485.answers import (
     SYSTEM_ALARMS,
     SYSTEM_REQUESTS,
 )
-from collectors.drivers.pylontech_rs485.frames import Frame, ask, find, split, split_answer
+from collectors.drivers.pylontech_rs485.frames import GROUP, Frame, ask, find, said
 from collectors.kernel import Answer, Chunk, Conversation, Driver, Send, Unsupported
 
 MODULES: dict[int, answers.One] = {ANALOG: answers.analog, ALARMS: answers.alarms}
@@ -49,11 +48,7 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
     """
     if not isinstance(frame, bytes):
         raise BadFrame("Pylontech RS485 is no CAN", frame.data)
-    answer = split_answer(frame)
-    if request is None:
-        return _read(_guess(answer), answer, None)
-    asked = split(request)
-    return _read(asked.code, answer, asked.info == GROUP)
+    return said(frame, request, (*MODULES, *LENGTHS), _read)
 
 
 def _read(command: int, answer: Frame, group: bool | None) -> tuple[Measured, ...]:
@@ -72,23 +67,9 @@ def _read(command: int, answer: Frame, group: bool | None) -> tuple[Measured, ..
     return (Measured(module=answer.address, info={"protocol": f"{answer.version >> 4}.{answer.version & 15}"}),)
 
 
-def _guess(answer: Frame) -> int:
-    for command in (*MODULES, *LENGTHS):
-        if _fits(command, answer, None):
-            return command
-    raise BadFrame("an answer of no known shape; give its request too", answer.info)
-
-
-def _fits(command: int, answer: Frame, group: bool | None) -> bool:
-    try:
-        return _read(command, answer, group) is not None
-    except BadFrame:
-        return False
-
-
 def extract(request: bytes, buffer: bytes) -> bytes | None:
     """The answer to `request` inside the buffer; see kernel.Extract."""
-    return find(request, buffer, lambda asked, answer: _fits(asked.code, answer, asked.info == GROUP))
+    return find(request, buffer, _read)
 
 
 Step = Generator[Send, Answer, tuple[Measured, ...]]

@@ -14,7 +14,6 @@ from collectors.fields import Field, Table, read
 ANALOG, ALARMS, LIMITS, VERSION, MAKER = 0x42, 0x44, 0x47, 0x4F, 0x51
 SYSTEM, SYSTEM_ALARMS, SYSTEM_REQUESTS = 0x61, 0x62, 0x63
 REQUESTS, SERIAL, SOFTWARE = 0x92, 0x93, 0x96
-GROUP = b"\xff"
 """Payload of a request that means every module of the group; 0x42 and 0x44 only."""
 
 KELVIN = -2731

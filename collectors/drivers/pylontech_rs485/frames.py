@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cellherd.errors import BadFrame
+from cellherd.reading import Measured
 from collectors.kernel import Send, Unsupported
 
 VERSION, BATTERY = 0x20, 0x46
@@ -28,6 +30,8 @@ RETURNS = {
     0xE4: "that is not permitted",
 }
 UNKNOWN_COMMAND = 0x04
+GROUP = b"\xff"
+"""In a request: of every module behind the one that is addressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,27 @@ def split_answer(text: bytes) -> Frame:
     return frame
 
 
-def find(request: bytes, buffer: bytes, fits: Callable[[Frame, Frame], bool]) -> bytes | None:
-    """The answer to `request` inside the buffer, see kernel.Extract; `fits(asked, answer)` knows late answers."""
+Read = Callable[[int, Frame, bool | None], tuple[Measured, ...]]
+"""What an answer says to this command, asked of a group or not (None: unknown). Raises BadFrame if it cannot be one."""
+
+
+def said(text: bytes, request: bytes | None, commands: Iterable[int], read: Read) -> tuple[Measured, ...]:
+    """An answer does not name its command: the request tells, or else the first of `commands` whose shape it has.
+
+    Raises BadFrame, Unsupported for return code 04.
+    """
+    answer = split_answer(text)
+    if request is not None:
+        asked = split(request)
+        return read(asked.code, answer, asked.info == GROUP)
+    for command in commands:
+        with suppress(BadFrame):
+            return read(command, answer, None)
+    raise BadFrame("an answer of no known shape; give its request too", answer.info)
+
+
+def find(request: bytes, buffer: bytes, read: Read) -> bytes | None:
+    """The answer to `request` inside the buffer, see kernel.Extract; late answers have other shapes."""
     asked, broken = split(request), None
     for line in buffer.split(b"\r")[:-1]:
         text = line[max(line.rfind(b"~"), 0) :] + b"\r"
@@ -99,8 +122,15 @@ def find(request: bytes, buffer: bytes, fits: Callable[[Frame, Frame], bool]) ->
         except BadFrame as error:
             broken = broken or error
             continue
-        if answer.code or fits(asked, answer):
+        if answer.code or _fits(asked, answer, read):
             return text
     if broken:
         raise broken
     return None
+
+
+def _fits(asked: Frame, answer: Frame, read: Read) -> bool:
+    try:
+        return read(asked.code, answer, asked.info == GROUP) is not None
+    except BadFrame:
+        return False

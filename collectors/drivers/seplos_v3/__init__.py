@@ -28,7 +28,7 @@ from collectors.drivers.seplos_v3.maps import (
 )
 from collectors.fields import Table, read
 from collectors.kernel import Chunk, Conversation, Driver, Registers, Unsupported
-from collectors.modbus_rtu import frame_of
+from collectors.modbus_rtu import split
 
 COILS: Literal[1] = 1
 INPUTS: Literal[4] = 4
@@ -54,24 +54,8 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
 
     Raises BadFrame, Unsupported for a Modbus exception.
     """
-    if not isinstance(frame, bytes):
-        raise BadFrame("not Modbus RTU but a CAN frame", frame.data)
-    frame = frame.removeprefix(request or b"")  # the echo of an adapter
-    if len(frame) < 5 or frame_of(frame[:-2]) != frame:
-        raise BadFrame("too short or wrong CRC for Modbus RTU", frame)
-    if frame[1] & REFUSED:
-        raise Unsupported(f"slave {frame[0]} refuses with exception {frame[2]}", frame)
-    if frame[1] not in (COILS, INPUTS) or len(frame) != frame[2] + 5:
-        raise BadFrame("not an answer to a read of coils or input registers, or not of its stated length", frame)
-    if request is None:
-        raise BadFrame("a Modbus answer does not name its registers: give the request too", frame)
-    if len(request) not in (6, 8) or request[:2] != frame[:2]:
-        raise BadFrame(f"no answer to the request {request.hex()}", frame)
-    start, count = int.from_bytes(request[2:4], "big"), int.from_bytes(request[4:6], "big")
-    most = (count + 7) // 8 if frame[1] == COILS else 2 * count
-    if frame[2] > most:  # fewer is real: some firmware leaves the last register out
-        raise BadFrame(f"{frame[2]} bytes where {most} were asked for", frame)
-    return (combine(Measured(module=frame[0]), measure(frame[1], start, frame[3:-2])),)
+    reply = split(frame, request, (COILS, INPUTS), shorter=True)  # some firmware leaves the last register out
+    return (combine(Measured(module=reply.slave), measure(reply.function, reply.start, reply.data)),)
 
 
 def measure(function: int, start: int, data: bytes) -> Measured:
