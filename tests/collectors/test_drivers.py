@@ -15,8 +15,8 @@ from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured
 from collectors import modbus_rtu
 from collectors.decode import parse
-from collectors.drivers import WHERE, driver, jbd
-from collectors.drivers.pylontech_rs485 import frames
+from collectors.drivers import WHERE, driver, jbd, jk_modbus
+from collectors.drivers.pylontech_rs485 import answers, frames
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.fleet import emulator
 from collectors.fields import write
