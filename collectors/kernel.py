@@ -32,6 +32,18 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """What opens a console that nobody has used since power-on: `call` at another speed, then `then` at the usual one.
+
+    Only a serial port has a speed; over TCP it is left out.
+    """
+
+    baud: int
+    call: Send
+    then: Send
+
+
+@dataclass(frozen=True, slots=True)
 class Registers:
     """A Modbus read of `count` registers, big-endian as they come, or coils (function 1), eight to a byte."""
 
@@ -88,7 +100,7 @@ class Driver:
     `poll` runs each period, and with `whole_bus` it tells of every module behind the port; `identify` at the start and
     once a day (serial, model, limits); `seldom` every half minute (counters, logs). `allow` lists everything that may
     ever be sent; a listener's is empty. `line` is what an installer must know of the wiring; `baud`, `gap_s`,
-    `timeout_s` and `silence_s` are the protocol's pace.
+    `timeout_s` and `silence_s` are the protocol's pace. `wake` is sent once to a port that gave no answer.
     `ascii` frames may be given as text; where one `spans_lines`, a text file is one frame as it stands.
     `ask` and `ack` are set by asking.configured: on CAN nothing is sent without the one, and a frame is acknowledged
     only with one of them.
@@ -113,6 +125,7 @@ class Driver:
     gap_s: float = 0.05
     timeout_s: float = 0.5
     silence_s: float = 10.0
+    wake: Wake | None = None
     ascii: bool = False
     spans_lines: bool = False
     ask: bool = False

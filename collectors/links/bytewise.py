@@ -56,9 +56,33 @@ class ByteLink:
     def __init__(self, wire: Wire, driver: Driver, framing: Framing, halt: Event) -> None:
         self._wire, self._driver, self._framing, self._halt = wire, driver, framing, halt
         self._quiet_until = 0.0
+        self._asleep = isinstance(wire, SerialWire) and driver.wake is not None
 
     def ask(self, request: Request, *, address: int) -> Answer:
         """See Link."""
+        try:
+            return self._ask(request, address)
+        except Silent:
+            if not self._asleep:
+                raise
+            self._wake()
+            return self._ask(request, address)
+        finally:
+            self._asleep = False
+
+    def _wake(self) -> None:
+        """Once a link, and only where a port has a speed. Raises LinkError."""
+        wake = self._driver.wake
+        if wake is None or not isinstance(self._wire, SerialWire):
+            return
+        for send in (wake.call, wake.then):
+            refuse_unless_permitted(self._driver, send)
+        self._wire.write_at(wake.baud, wake.call.data)
+        self._halt.wait(self._driver.gap_s)
+        self._wire.write(wake.then.data)
+        self._halt.wait(self._driver.gap_s)
+
+    def _ask(self, request: Request, address: int) -> Answer:
         refuse_unless_permitted(self._driver, request)
         self._halt.wait(max(0.0, self._quiet_until - time.monotonic()))
         sent = self._framing.dress(request, address)

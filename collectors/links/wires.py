@@ -65,6 +65,17 @@ class SerialWire:
             raise LinkError(f"{self.name}: went away, {error}; is the adapter still plugged in?") from None
         return first + more
 
+    def write_at(self, baud: int, data: bytes) -> None:
+        """Send this at another speed, and go back once the last bit is out."""
+        usual = self._port.baudrate
+        try:
+            self._port.baudrate = baud
+            self._port.write(data)
+            self._port.flush()
+            self._port.baudrate = usual
+        except (OSError, ValueError, termios.error) as error:
+            raise LinkError(f"{self.name}: cannot send at {baud} baud, {error}") from None
+
     def drop(self) -> None:
         """See Wire."""
         try:

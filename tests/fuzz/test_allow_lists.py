@@ -55,7 +55,8 @@ READS: dict[str, bytes] = {  # docs/devices/<name>.md
     "jk_nw": rb"NW\0\x13\0{4}\x06\x03\0\0\0{4}\x68\0{2}..",  # command 06; 01, 02 and 05 act
     "jk_pb": rb"[\x01-\x0f]\x10\x16[\x1c\x1e\x20]\0\x01\x02\0\0..",  # three registers that store nothing
     "pace": rb"~250[0-9A-F]46(?:42|44|C1|C2)" + HEX16 + rb"(?:[0-9A-F]{2})?" + HEX16 + rb"\r",
-    "pylontech_console": rb"(?:pwr|bat|soh|stat|info|getpwr|pwrsys|unit|sysinfo|bmuinfo|log|ci)(?: \d{1,2})?\n|\r",
+    "pylontech_console": rb"(?:pwr|bat|soh|stat|info|getpwr|pwrsys|unit|sysinfo|bmuinfo|log|ci)(?: \d{1,2})?\n|\r|\n"
+    rb"|~20014682C0048520FCC3\r",  # the last one opens the console
     "pylontech_rs485": rb"~20[0-9A-F]{2}46(?:4[247F]|51|6[123]|9[236])" + HEX16 + rb"(?:[0-9A-F]{2})?" + HEX16 + rb"\r",
     "seplos_v2": rb"~200[0-9A-F]46(?:42|44|51)" + HEX16 + rb"(?:0[0-9A-F])?" + HEX16 + rb"\r",
     "victron_hex": rb":7[0-9A-F]{4}00[0-9A-F]{2}\n",  # 7 gets; 6 restarts, 8 sets

@@ -11,7 +11,7 @@ from cellherd.reading import Measured, combine
 from collectors.drivers.pylontech_console import history, live, text
 from collectors.drivers.pylontech_console.text import Answer, Row
 from collectors.kernel import Answer as Bytes
-from collectors.kernel import Chunk, Conversation, Driver, Send, Unsupported
+from collectors.kernel import Chunk, Conversation, Driver, Send, Unsupported, Wake
 
 Reader = Callable[[Answer, Row, int | None], tuple[Measured, ...]]
 SHAPES: tuple[tuple[str, Reader], ...] = (  # a name that stands in this answer only
@@ -27,6 +27,7 @@ REQUEST = re.compile(rf"\s*({text.READS})(?:\s+(\d{{1,2}}))?\s*")
 LAST = re.compile(rf"(?:{re.escape(text.END)}|{text.FAILED}[^\r\n]{{0,80}})\s*{text.PROMPT}".encode())
 MORE = re.compile(rf"{text.PAGE}[^\r\n]{{0,80}}exit".encode())
 NEXT_PAGE = b"\r"
+WAKE = Wake(1200, Send(b"~20014682C0048520FCC3\r"), Send(b"\n"))
 MODULES = 16
 
 
@@ -165,10 +166,15 @@ DRIVER = Driver(
     name="pylontech_console",
     brand="pylontech",
     title="Pylontech console (US series, Force H2, SC; also Pytes)",
-    line="RS232 on the Console port of the master, 115200 8N1; a pack that was off wants a wake-up first",
+    line="RS232 on the Console port of the master, 115200 8N1; a sleeping pack is woken at 1200 baud",
     links=("serial", "tcp"),
     decode=decode,
-    allow=(re.compile(rf"(?:{text.READS})(?: (?:[1-9]|1[0-6]))?\n".encode()), re.compile(NEXT_PAGE)),
+    allow=(
+        re.compile(rf"(?:{text.READS})(?: (?:[1-9]|1[0-6]))?\n".encode()),
+        re.compile(NEXT_PAGE),
+        *(re.compile(re.escape(send.data)) for send in (WAKE.call, WAKE.then)),
+    ),
+    wake=WAKE,
     poll=poll,
     identify=identify,
     seldom=seldom,
