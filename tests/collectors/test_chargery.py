@@ -50,7 +50,7 @@ def truths(draw: st.DrawFn) -> Measured:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(truths())
 def test_a_chargery_says_what_is_true(truth: Measured) -> None:
     (found,) = heard(*emulated.push({0: truth}))

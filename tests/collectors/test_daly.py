@@ -75,7 +75,7 @@ def asker(answer: Callable[..., bytes | None], modules: dict[int, Measured]) -> 
     return ask
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(truths())
 def test_a_board_on_the_uart_says_what_is_true(truth: Measured) -> None:
     (found,) = converse(daly_uart.poll(3), asker(emulated_uart.answer, {3: truth}))
@@ -84,7 +84,7 @@ def test_a_board_on_the_uart_says_what_is_true(truth: Measured) -> None:
     assert int.from_bytes(bytes.fromhex(found.raw["balance"]), "little") == truth.balancing
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(truths(), truths())
 def test_two_batteries_on_one_can_bus_say_what_is_true(first: Measured, second: Measured) -> None:
     found = heard(emulated_can.broadcast({1: first, 2: second}))
@@ -93,7 +93,7 @@ def test_two_batteries_on_one_can_bus_say_what_is_true(first: Measured, second: 
         same(each, truth)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(truths(), st.sampled_from([daly_d2.D2, 1, 16]))
 def test_registers_say_what_is_true_in_both_dialects(truth: Measured, address: int) -> None:
     if address != daly_d2.D2:  # no read has the lowest cell, and the bit of a broken MOSFET says nothing there
@@ -277,7 +277,7 @@ def test_asking_sends_each_listed_question_and_nothing_else() -> None:
 
 
 @given(truths())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_dbc_file_reads_the_same_numbers(truth: Measured) -> None:
     text = resources.files("collectors").joinpath("dbc", "daly_can.dbc").read_text(encoding="utf-8")
     database: Any = load_string(text, database_format="dbc")

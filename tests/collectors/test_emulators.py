@@ -83,7 +83,7 @@ def same(found: Measured, truth: Measured, steps: dict[str, int]) -> None:
     assert (found.charge_on, found.discharge_on) == (truth.charge_on, truth.discharge_on)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(truths(current=300_000))
 def test_jbd_says_what_is_true(truth: Measured) -> None:
     (found,) = read("jbd", {0: truth}, 0)
@@ -92,7 +92,7 @@ def test_jbd_says_what_is_true(truth: Measured) -> None:
     assert found.cycles == 312
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(truths())
 def test_jk_says_what_is_true(truth: Measured) -> None:
     (found,) = read("jk_modbus", {1: truth}, 1)
@@ -101,7 +101,7 @@ def test_jk_says_what_is_true(truth: Measured) -> None:
     assert (found.mos_temp_dc, found.soh_pm, found.cycles) == (truth.mos_temp_dc, 900, 312)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(truths(), truths())
 def test_every_module_of_a_pylontech_group_says_what_is_true(first: Measured, second: Measured) -> None:
     found = read("pylontech_rs485", {2: first, 3: second}, 2)
@@ -111,7 +111,7 @@ def test_every_module_of_a_pylontech_group_says_what_is_true(first: Measured, se
         assert module.temp_dc[1:] == truth.temp_dc
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truths(current=1_000_000))
 def test_a_pylontech_bank_on_can_says_what_is_true(truth: Measured) -> None:
     known, acts = driver("pylontech_can"), emulator("pylontech_can")

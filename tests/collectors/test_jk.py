@@ -96,7 +96,7 @@ def read(name: str, truth: Measured) -> Measured:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truth=modules())
 def test_a_jk_says_what_is_true_over_the_whole_range(name: str, truth: Measured) -> None:
     said = read(name, truth)
@@ -111,7 +111,7 @@ def test_a_jk_says_what_is_true_over_the_whole_range(name: str, truth: Measured)
     assert said.module == (1 if name in ("jk_can", "jk_pb") else None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truth=modules())
 def test_the_layout_of_a_frame_is_seen_from_its_contents(truth: Measured) -> None:
     for layout in (frames.LONG, frames.SHORT):
@@ -232,7 +232,6 @@ def traffic(*asked: tuple[int, int]) -> bytes:
     return b"".join(r.data + (emulator("jk_pb").answer(r, 0, truths) or b"") for r in requests)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 900), max_size=8))
 def test_beside_a_master_every_module_is_heard_however_the_bytes_are_cut(cuts: list[int]) -> None:
     heard = traffic((1, jk_pb.ASK_SETTINGS), (1, jk_pb.ASK_CELLS), (2, jk_pb.ASK_CELLS)) + b"\0" * 8

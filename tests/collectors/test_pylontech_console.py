@@ -31,7 +31,7 @@ def said(text: str, request: str | None = None) -> Measured:
     return one
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truths(), truths())
 def test_every_module_says_what_is_true(first: Measured, second: Measured) -> None:
     found = read(NAME, {1: first, 2: second}, 1)

@@ -30,7 +30,7 @@ def heard(modules: Truths) -> Measured:
     return bank
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truths(current=599_000))
 def test_a_stack_on_can_says_what_is_true(truth: Measured) -> None:
     bank = heard({1: truth, 2: truth})
@@ -86,7 +86,7 @@ def test_exactly_two_questions_may_be_put_on_the_bus() -> None:
     assert not permits(known, CanFrame(0x4200, bytes(8)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(truths())
 def test_every_module_of_a_force_says_what_is_true(truth: Measured) -> None:
     bank, first, second = read(FORCE, {1: truth, 2: truth}, 1)

@@ -324,7 +324,7 @@ class OutboxAndServer(RuleBasedStateMachine):
 
 
 TestOutboxAndServer = OutboxAndServer.TestCase
-TestOutboxAndServer.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOutboxAndServer.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_the_numbers_of_this_page_are_those_of_the_design() -> None:

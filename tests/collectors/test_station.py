@@ -150,7 +150,7 @@ outcomes = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(outcomes, outcomes, st.integers(1, 400))
 def test_every_slot_is_a_reading_or_part_of_a_gap_whatever_happens(
     first: list[tuple[str, int]], second: list[tuple[str, int]], seconds: int

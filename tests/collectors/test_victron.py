@@ -47,7 +47,7 @@ def pushed(truth: Measured) -> list[bytes]:
 # ---- VE.Direct text ----
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truths(), st.integers(1, 40), st.binary(max_size=20))
 def test_a_shunt_says_what_is_true_however_its_bytes_are_cut(truth: Measured, size: int, noise: bytes) -> None:
     stream = noise + b"\r\nPID\t0x203\r\nV\t1" + HEX_FRAME + b"".join(pushed(truth))
@@ -148,7 +148,7 @@ def test_hex_lines_on_standard_input_are_frames_of_their_own() -> None:
 # ---- VE.Direct HEX ----
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(truths())
 def test_a_shunt_says_the_same_in_hex(truth: Measured) -> None:
     (one,) = read(HEX, {0: truth}, 0)
@@ -181,7 +181,7 @@ def rounds(truth: Measured) -> list[Measured]:
     return overheard(CAN, *emulator(CAN).broadcast({1: truth}) * 2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truths(current=1_000_000))
 def test_a_bank_on_can_says_what_is_true(truth: Measured) -> None:
     (bank,) = rounds(replace(truth, limits={"charge_ma": 100_000, "discharge_ma": 100_000}))

@@ -81,7 +81,7 @@ def read(name: str, modules: Truths, address: int) -> tuple[Measured, ...]:
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(truth=truths())
 def test_what_is_true_arrives(name: str, truth: Measured) -> None:
     (found,) = read(name, {1: truth}, 1)
@@ -211,7 +211,7 @@ def test_a_seplos_log_entry_keeps_its_clock_and_its_events() -> None:
     assert (entry.hex, found.extra["log_entries_left"]) == (bytes(data).hex(), 7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(payload=st.binary(max_size=160), block=st.sampled_from([*jbd_up16s.READERS, *seplos_v3.BLOCKS, (4, 0x1305)]))
 def test_a_sound_frame_of_any_payload_is_harmless(payload: bytes, block: tuple[int, int]) -> None:
     start, end = (number.to_bytes(2, "big") for number in block)

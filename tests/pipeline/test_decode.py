@@ -101,7 +101,7 @@ def packed(draw: st.DrawFn) -> Entry:
     return entry(wire.pack(head, lines, sent_ts=first, sent_bt=boot), offset_ms=anchor, skip=skip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(packed(), min_size=1, max_size=6))
 def test_many_messages_together_mean_what_each_means_by_hand(batch: list[Entry]) -> None:
     decoded = decode(batch)
@@ -114,7 +114,7 @@ def tidy(row: dict[str, Any]) -> dict[str, Any]:
     return {"extra": None} if row.get("extra") == {} else {}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(packed())
 def test_the_fast_way_and_the_strict_way_agree(one: Entry) -> None:
     fast, (strict, unknown) = columns.quick(one.payload), columns.slow(one.payload)

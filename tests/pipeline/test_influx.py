@@ -140,7 +140,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampl
 numbers = st.none() | st.floats() | st.sampled_from([float("nan"), float("inf"), 1e300, -0.0])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.none() | texts, st.none() | texts, numbers, st.none() | st.integers(-(2**63), 2**63 - 1))))
 def test_any_text_and_number_is_read_back_or_left_out(rows: list[tuple[Any, ...]]) -> None:
     kinds = {"place": pl.String, "text": pl.String, "x": pl.Float64, "n": pl.Int64}
