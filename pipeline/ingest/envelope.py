@@ -16,6 +16,7 @@ from cellherd.errors import BadPayload
 from cellherd.topics import Topic
 
 BootTime = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Time = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Seq = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 IDENTITY = (b'"stream"', b'"epoch"', b'"seq"')
 _HEX = re.compile(r"[0-9a-f]{32}:[0-9a-f]{16}")
@@ -54,8 +55,16 @@ class _Serial(msgspec.Struct):
     serial: str | int | None = None
 
 
+class _When(msgspec.Struct):
+    ts: Time
+    bt: Time
+
+
 class Envelope(NamedTuple):
-    """Whose message it is. `seqs` are distinct and in order; `serial` is said by `info` records only ("" = none)."""
+    """Whose message it is. `seqs` are distinct and in order.
+
+    `info` records only: `serial` ("" = none), and `when` it was said, as edge clock UTC ms and boot clock ms.
+    """
 
     stream: str
     epoch: str
@@ -64,12 +73,14 @@ class Envelope(NamedTuple):
     clk: str
     sent_bt: int
     serial: str | None = None
+    when: tuple[int, int] | None = None
 
 
 _readings = msgspec.json.Decoder(_Readings).decode
 _record = msgspec.json.Decoder(_Record).decode
 _numbers = msgspec.json.Decoder(_Numbers).decode
 _serial = msgspec.json.Decoder(_Serial).decode
+_when = msgspec.json.Decoder(_When).decode
 parse_topic = lru_cache(maxsize=100_000)(topics.parse)
 
 
@@ -78,7 +89,7 @@ def open_envelope(topic: Topic, payload: bytes) -> Envelope:
     text = inflated(topic, payload)
     try:
         if topic.channel == "e":
-            return _opened_record(topic, _record(_unambiguous(text)))
+            return _opened_record(topic, _record(_unambiguous(text)), text)
         head = _readings(_unambiguous(text))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadPayload("schema", str(error)) from None
@@ -111,12 +122,23 @@ def _unambiguous(text: bytes) -> bytes:
     return text
 
 
-def _opened_record(topic: Topic, head: _Record) -> Envelope:
+def _opened_record(topic: Topic, head: _Record, text: bytes) -> Envelope:
     _check(topic, head)
     if head.event not in wire.EVENTS:
         raise BadPayload("schema", f"event {head.event[:40]!r} is unknown")
-    serial = str(_serial(head.body).serial or "") if head.event == "info" else None
-    return Envelope(head.stream, head.epoch, [head.seq], head.boot, head.clk, head.sent_bt, serial)
+    if head.event != "info":
+        return Envelope(head.stream, head.epoch, [head.seq], head.boot, head.clk, head.sent_bt)
+    serial = str(_serial(head.body).serial or "")
+    return Envelope(head.stream, head.epoch, [head.seq], head.boot, head.clk, head.sent_bt, serial, _said_at(text))
+
+
+def _said_at(text: bytes) -> tuple[int, int] | None:
+    """The two clocks of a record, None where they are no times: then its arrival has to do."""
+    try:
+        found = _when(text)
+    except msgspec.DecodeError:
+        return None
+    return found.ts, found.bt
 
 
 def _check(topic: Topic, head: _Head) -> None:

@@ -16,7 +16,7 @@ _LIKE_A_PLACE = re.compile(r"[^.]+\.[^.]+\.[^.]+\.\d+")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a place said last of the battery in it: serial ("" = not usable) and arrival in UTC ms."""
+    """What a place said last of the battery in it: serial ("" = not usable) and when it said so, UTC ms."""
 
     serial: str
     ts: int
@@ -33,7 +33,10 @@ class Identity:
             self._put(place, claim)
 
     def learn(self, place: Place, serial: str, ts: int) -> None:
-        """A place says which serial its battery has."""
+        """A place said at `ts` (UTC ms) which serial its battery has; what it said last stands, whatever comes late."""
+        known = self._claims.get(place)
+        if known is not None and ts < known.ts:
+            return
         self._put(place, Claim(usable(serial), ts))
         self._changed.add(place)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cellherd.clock import EARLIEST
 from cellherd.errors import BadPayload
 from cellherd.topics import Topic
 from pipeline.ingest.edges import Edges
@@ -101,9 +102,10 @@ class Intake:
         self._ledger.touch(source)
 
     def _learn(self, topic: Topic, envelope: Envelope, arrival_ts: int) -> int | None:
-        if envelope.serial is not None:
-            self._ledger.identity.learn((topic.edge, topic.stack, topic.module), envelope.serial, arrival_ts)
         offset = self._ledger.anchor(topic.edge, envelope.boot, arrival_ts - envelope.sent_bt)
+        if envelope.serial is not None:
+            place = (topic.edge, topic.stack, topic.module)
+            self._ledger.identity.learn(place, envelope.serial, _said(envelope, offset, arrival_ts))
         return None if envelope.clk == "ntp" else offset
 
     def _refuse(self, topic: Topic, payload: bytes, error: BadPayload) -> None:
@@ -115,3 +117,12 @@ class Intake:
     def _dead(self, topic: str, payload: bytes, arrival_ts: int, error: BadPayload) -> Dead:
         self.counts.dead += 1
         return Dead(Entry(topic, payload, arrival_ts, "", ""), error.code, error.reason)
+
+
+def _said(envelope: Envelope, offset_ms: int, arrival_ts: int) -> int:
+    """When a record was made, UTC ms, by the clock that counts for readings too; at the latest when it came."""
+    if envelope.when is None:
+        return arrival_ts
+    own, bt = envelope.when
+    ts = own if envelope.clk in ("ntp", "srv") else offset_ms + bt
+    return ts if EARLIEST <= ts <= arrival_ts else arrival_ts

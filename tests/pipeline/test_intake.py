@@ -133,6 +133,30 @@ def test_random_bytes_are_a_bad_payload_and_nothing_else(payload: bytes) -> None
             open_envelope(topics.parse(f"fleet/pi1/{channel}/s1/m1"), payload)
 
 
+def info(serial: str, seq: int, *, ts: int, clk: str = "ntp", bt: int = 1000) -> bytes:
+    head = {"stream": STREAM, "epoch": EPOCH, "seq": seq, "module": "m1", "kind": "module", "boot": "0badcafe"}
+    stamps = {"bt": bt, "ts": ts, "clk": clk, "sent_bt": 5000, "sent_ts": NOW}
+    return wire.pack_record(head | stamps, "info", {"serial": serial})
+
+
+def test_an_old_info_that_comes_late_does_not_bring_the_former_battery_back(ledger: Ledger) -> None:
+    intake, topic = Intake({"pi1": "site1"}, ledger), topics.records("pi1", "s1", "m1")
+    intake.take(topic, info("NEW-2", 2, ts=NOW), NOW + 10)
+    intake.take(topic, info("OLD-1", 1, ts=NOW - 86_400_000), NOW + 20)
+    entry = taken(intake, [3], NOW + 30)
+    assert isinstance(entry, Entry)
+    assert entry.unit == "NEW-2"
+
+
+def test_an_info_of_an_edge_without_a_clock_is_placed_by_its_boot_clock(ledger: Ledger) -> None:
+    intake, topic = Intake({"pi1": "site1"}, ledger), topics.records("pi1", "s1", "m1")
+    intake.take(topic, info("NEW-2", 2, ts=0, clk="rtc", bt=4000), NOW)
+    intake.take(topic, info("OLD-1", 1, ts=2**52, clk="rtc", bt=1000), NOW + 20)
+    assert ledger.identity.unit("site1", PLACE) == "NEW-2"
+    intake.take(topic, info("THIRD-3", 4, ts=2**60, clk="ntp"), NOW + 30)
+    assert ledger.identity.unit("site1", PLACE) == "THIRD-3", "a time that is none counts as its arrival"
+
+
 @pytest.mark.parametrize("key", ["stream", "epoch", "seq"])
 @pytest.mark.parametrize("spelled", ['"{0}"', '"\\u00{1:02x}{2}"'])
 def test_an_identity_that_stands_twice_is_refused_however_it_is_spelled(key: str, spelled: str) -> None:
