@@ -44,6 +44,8 @@ COMMANDS = (
         "deadletter list", "pipeline.commands:deadletter_list", "Show messages that could not be taken in, and why."
     ),
     Command("deadletter replay", "pipeline.commands:deadletter_replay", "Try dead letters again."),
+    Command("archive upkeep", "pipeline.commands_archive:upkeep", "Sort, thin and clean the archive now."),
+    Command("archive show", "pipeline.commands_archive:show", "What lies in the archive, and what it weighs."),
     Command("dashboards build", "dashboards.commands:build", "Write the Grafana dashboards as JSON."),
     Command("flows serve", "pipeline.commands_flows:serve", "Run the nightly work under Prefect's schedule."),
     Command("faults show", "cellherd.commands_faults:show", "Explain a fault, a code or what the display shows."),
@@ -58,6 +60,7 @@ GROUPS = {
     "alerts": "What people are told.",
     "archive": "The readings and tables on disk.",
     "deadletter": "Messages that could not be taken in.",
+    "archive": "The readings and tables on disk.",
     "dashboards": "Grafana dashboards.",
     "faults": "What faults and codes mean, and what to do.",
     "flows": "The nightly work under Prefect.",

@@ -110,10 +110,23 @@ class Broker(_Strict):
     password_file: str | None = None
 
 
+Table = Literal[
+    "reading", "reading_60s", "event", "gap", "device_info", "device_counter", "device_log", "edge_event",
+    "module_day", "cell_day", "spread_hist", "finding",
+]  # fmt: skip
+Days = Annotated[int, Field(ge=35, le=36500)]
+"""At least 35: the nights work through what comes up to 31 days late once more."""
+
+
 class ArchiveStore(_Strict):
-    """Where the archive lies: a folder (default: in the state folder) or s3://bucket/prefix."""
+    """Where the archive lies: a folder (default: in the state folder) or s3://bucket/prefix, and what it keeps.
+
+    Tables are kept for ever, but for those with a number of days in `keep_days`.
+    """
 
     uri: str | None = None
+    keep_days: dict[Table, Days] = Field(default_factory=dict)
+    thin_after_days: Days | None = None
 
 
 class Influx(_Strict):

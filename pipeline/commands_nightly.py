@@ -20,6 +20,7 @@ from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from pipeline.alerts import Delivered
 from pipeline.days import date_at
+from pipeline.nightly.chores import daily
 from pipeline.nightly.diary import Diary
 from pipeline.nightly.explain import explained
 from pipeline.nightly.morning import archive_of, to_influx, to_people
@@ -56,11 +57,14 @@ def nightly(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
     with _shift(store, folder, to_influx(fleet)) as shift:
         owed = look(shift, sites) if due else [Owed(s, wanted or _yesterday(s), "new") for s in sites]
         nights = list(work(shift, owed))
+        tidied = daily(store, fleet.archive, shift.diary, shift.clock) if due else None
     spoken = [night for night in nights if night.rows["module_day"]]
     for night in spoken:
         show(night, fleet)
     if not spoken:
         typer.echo(f"nights worked through: {len(nights)}, all without a reading" if nights else "nothing is owed")
+    if tidied and (tidied.compacted or tidied.thinned or tidied.deleted):
+        typer.echo(f"archive: {tidied.compacted} days compacted, {tidied.thinned} thinned, {tidied.deleted} deleted")
     _say(to_people(nights, sites, fleet, folder))
 
 

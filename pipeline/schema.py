@@ -37,6 +37,24 @@ READING: Schema = {
     "extra": pl.String,
 }
 
+EXTREMES = {
+    "voltage_mv_min": pl.Int32,
+    "voltage_mv_max": pl.Int32,
+    "current_ma_min": pl.Int32,
+    "current_ma_max": pl.Int32,
+    "spread_mv_max": pl.Int16,
+}
+READING_60S: Schema = {
+    **PLACE,
+    "date": pl.Date,
+    "ts": pl.Int64,  # the minute's begin
+    "n": pl.Int32,  # readings in it
+    **{q.name: _WIDTH[q.bits] for q in SCALARS},  # means; what counts or is a mask: the last one said
+    **EXTREMES,
+    **dict.fromkeys((*CELL_COLUMNS, *TEMP_COLUMNS), pl.Int16),
+    "faults": pl.String,  # all of the minute, as in READING
+}
+
 EVENT: Schema = {
     "event_id": pl.String,
     **PLACE,
@@ -148,6 +166,7 @@ FINDING: Schema = {
 
 TABLES: dict[str, Schema] = {
     "reading": READING,
+    "reading_60s": READING_60S,
     "event": EVENT,
     "gap": GAP,
     "device_info": DEVICE_INFO,
@@ -159,5 +178,7 @@ TABLES: dict[str, Schema] = {
     "spread_hist": SPREAD_HIST,
     "finding": FINDING,
 }
-PARTITIONED = frozenset({"reading", "event", "gap", "device_info", "device_counter", "device_log", "edge_event"})
+PARTITIONED = frozenset(
+    {"reading", "reading_60s", "event", "gap", "device_info", "device_counter", "device_log", "edge_event"}
+)
 """Tables with a `date` column that is the partition; the daily ones are small and whole."""

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from cellherd.clock import SystemClock
 from cellherd.config import FleetConfig, load_fleet
+from pipeline.nightly.chores import daily
 from pipeline.nightly.diary import Diary
 from pipeline.nightly.morning import archive_of, to_influx, to_people
 from pipeline.nightly.nights import Shift, look, work
@@ -28,7 +29,9 @@ def owed_nights(config: Path, state: Path) -> int:
     with _shift(fleet, state) as shift:
         owed = look(shift, sites_of(fleet))
     days = sorted({entry.day for entry in owed})
-    return sum(one_day(config, state, day, [entry.site.id for entry in owed if entry.day == day]) for day in days)
+    found = sum(one_day(config, state, day, [entry.site.id for entry in owed if entry.day == day]) for day in days)
+    in_order(config, state)
+    return found
 
 
 @task(retries=3, retry_delay_seconds=60, cache_policy=NO_CACHE)
@@ -42,6 +45,14 @@ def one_day(config: Path, state: Path, day: date, sites: list[str]) -> int:
     for night in nights:
         create_markdown_artifact(page(night, fleet), key=f"night-{night.day}")
     return sum(_found(night).height for night in nights)
+
+
+@task(cache_policy=NO_CACHE)
+def in_order(config: Path, state: Path) -> None:
+    """The archive's daily upkeep, where it is owed."""
+    fleet = load_fleet(config)
+    with _shift(fleet, state) as shift:
+        daily(archive_of(fleet, state), fleet.archive, shift.diary, shift.clock)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ _TABLES = """
 create table if not exists done (site text, day text, code_version integer not null, upto integer not null,
     primary key (site, day)) without rowid;
 create table if not exists arrived (site text, day text, upto integer not null, primary key (site, day)) without rowid;
+create table if not exists chore (name text primary key, day text not null) without rowid;
 create table if not exists worker (one integer primary key check (one = 1), who text not null, until integer not null);
 """
 _NOTE = """
@@ -71,6 +72,15 @@ class Diary:
         self._db.execute("begin immediate")
         self._db.executemany(_NOTE, rows)
         self._db.execute("commit")
+
+    def chore(self, name: str) -> date | None:
+        """The UTC date on which a chore was done last."""
+        row = self._db.execute("select day from chore where name = ?", (name,)).fetchone()
+        return date.fromisoformat(row[0]) if row else None
+
+    def did(self, name: str, day: date) -> None:
+        """Note that a chore is done for a day."""
+        self._db.execute("insert or replace into chore values (?, ?)", (name, day.isoformat()))
 
     @contextmanager
     def working(self, now: int) -> Iterator[None]:

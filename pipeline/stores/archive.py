@@ -7,7 +7,7 @@ lets a version in twice and never fsyncs: both are seen to here. One writer appe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -27,8 +27,8 @@ from deltalake import (
 from deltalake.exceptions import DeltaError, SchemaMismatchError
 
 from cellherd.failpoint import failpoint
-from pipeline.schema import IDENTITY, PARTITIONED, TABLES, Schema
-from pipeline.stores.durable import sync_checkpoint, sync_commits, sync_folders
+from pipeline.schema import PARTITIONED, TABLES, Schema
+from pipeline.stores.durable import LOOKED_AT, mend, sync_checkpoint, sync_commits, sync_folders
 from pipeline.stores.errors import StoreAway
 from pipeline.storing.decode import Decoded
 
@@ -37,11 +37,9 @@ Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
 """First and last day, both included."""
 
 _TRIES = 5
-_CHECKPOINT = 100
+_CHECKPOINT = LOOKED_AT
 """Commits from one checkpoint to the next."""
-_AT_ONCE = 2_000_000
-"""Rows that compaction holds in memory, half a gigabyte."""
-_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _ARROW = pl.CompatLevel.oldest()
 
 
@@ -61,12 +59,13 @@ class Archive:
 
         def commit(handle: DeltaTable) -> None:
             if (handle.transaction_version(app_id) or 0) < version:
-                _write(handle, _arrow(frame), _properties(table, level=1), mode="append", commit_properties=mark)
+                write(handle, arrow(frame), properties(table, level=1), mode="append", commit_properties=mark)
 
         self._commit(table, commit)
 
     def version(self, table: str, app_id: str) -> int | None:
         """The app's last version in a table, None if it wrote none."""
+        self._mend(table)
         if not self._is_there(table):
             return None
         version: int | None = self._open(table).transaction_version(app_id)
@@ -90,34 +89,45 @@ class Archive:
 
         Raises StoreAway if the store cannot take them now.
         """
-        predicate = " AND ".join(_equals(name, value) for name, value in where.items())
+        predicate = " AND ".join(equals(name, value) for name, value in where.items())
 
         def commit(handle: DeltaTable) -> None:
             if frame.is_empty():
-                handle.delete(predicate, post_commithook_properties=_NO_HOOKS)
+                handle.delete(predicate, post_commithook_properties=NO_HOOKS)
                 return
-            _write(handle, _arrow(frame), _properties(table, level=3), mode="overwrite", predicate=predicate)
+            write(handle, arrow(frame), properties(table, level=3), mode="overwrite", predicate=predicate)
 
         self._commit(table, commit)
 
-    def compact(self, day: date) -> None:
-        """Rewrite a closed day sorted and without doubles, where it lies in more than one file, and sweep old files.
+    def has(self, table: str) -> bool:
+        """Whether anybody wrote a table yet."""
+        return self._is_there(table)
 
-        Raises StoreAway if others write to the same day all the time.
+    def days(self, table: str) -> dict[date, int]:
+        """The UTC dates that a partitioned table holds, in order, and the number of files of each."""
+        if not self._is_there(table):
+            return {}
+        files = pl.DataFrame(self._open(table).get_add_actions(flatten=True))
+        if files.is_empty():
+            return {}
+        counted = files.group_by(day=pl.col("partition.date").cast(pl.Date)).len().sort("day")
+        return dict(counted.iter_rows())
+
+    def sizes(self, table: str) -> list[int]:
+        """Bytes of each file that a table's newest version needs."""
+        files = pl.DataFrame(self._open(table).get_add_actions(flatten=True))
+        return [] if files.is_empty() else files["size_bytes"].to_list()
+
+    def change(self, table: str, commit: Callable[[DeltaTable], None]) -> None:
+        """Change a table durably; `commit` is called again on the newest version where somebody was faster.
+
+        Raises StoreAway if the store cannot take it now.
         """
+        self._commit(table, commit)
 
-        def commit(handle: DeltaTable) -> None:
-            files = handle.get_add_actions(flatten=True)
-            if pl.DataFrame(files).filter(pl.col("partition.date") == day).height < 2:
-                return
-            rows = pl.scan_delta(handle, storage_options=self._options()).filter(pl.col("date") == day)
-            reader = pa.RecordBatchReader.from_batches(_arrow_schema(TABLES[table]), _sorted_batches(table, rows))
-            predicate = _equals("date", day)
-            _write(handle, reader, _properties(table, level=3), mode="overwrite", predicate=predicate)
-            handle.vacuum(dry_run=False)
-
-        for table in sorted(filter(self._is_there, PARTITIONED)):
-            self._commit(table, commit)
+    def rows_of(self, handle: DeltaTable, day: date) -> pl.LazyFrame:
+        """A day of exactly the version that a handle stands at."""
+        return pl.scan_delta(handle, storage_options=self._options()).filter(pl.col("date") == day)
 
     def _commit(self, table: str, change: Callable[[DeltaTable], None]) -> None:
         reason: Exception | None = None
@@ -153,11 +163,12 @@ class Archive:
                 sync_checkpoint(root, last)
 
     def _create(self, table: str) -> DeltaTable:
+        self._mend(table)
         if self._is_there(table):
             return self._open(table)
         handle = DeltaTable.create(
             self._place(table),
-            schema=_arrow_schema(TABLES[table]),
+            schema=arrow_schema(TABLES[table]),
             mode="ignore",
             partition_by=["date"] if table in PARTITIONED else None,
             # Of a hundred columns few are worth a minimum and maximum in every commit.
@@ -167,6 +178,10 @@ class Archive:
         if "://" not in self.uri:
             sync_folders(Path(self._place(table), "_delta_log").resolve())
         return handle
+
+    def _mend(self, table: str) -> None:
+        if "://" not in self.uri:
+            mend(Path(self._place(table)))
 
     def _open(self, table: str) -> DeltaTable:
         return DeltaTable(self._place(table), storage_options=self._options())
@@ -184,39 +199,31 @@ class Archive:
         return {"aws_conditional_put": "etag", **told}
 
 
-def _write(handle: DeltaTable, rows: Any, properties: WriterProperties, **how: Any) -> None:
-    write_deltalake(handle, rows, writer_properties=properties, post_commithook_properties=_NO_HOOKS, **how)
+def write(handle: DeltaTable, rows: Any, properties: WriterProperties, **how: Any) -> None:
+    """Write rows as deltalake does, without its own ideas of checkpoints."""
+    write_deltalake(handle, rows, writer_properties=properties, post_commithook_properties=NO_HOOKS, **how)
 
 
-def _properties(table: str, *, level: int) -> WriterProperties:
+def properties(table: str, *, level: int) -> WriterProperties:
+    """How a table's columns are packed; level 1 for speed, 3 for keeping."""
     packed = ColumnProperties(encoding="DELTA_BINARY_PACKED", dictionary_enabled=False)
     integers = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
     columns = {name: packed for name, kind in TABLES[table].items() if kind in integers}
     return WriterProperties(compression="ZSTD", compression_level=level, column_properties=columns)
 
 
-def _sorted_batches(table: str, rows: pl.LazyFrame) -> Iterator[pa.RecordBatch]:
-    """All rows once, ordered by unit and time within groups of edges that fit in memory together."""
-    key = list(IDENTITY) if "event_id" not in TABLES[table] else ["event_id"]
-    order = [name for name in ("unit", "ts", "from_ts", "arrival_ts", "seq") if name in TABLES[table]]
-    stream = pl.col("stream").fill_null("")
-    sizes = rows.group_by(stream).len().sort("stream").collect(engine="streaming")
-    groups = sizes.select("stream", group=pl.col("len").cum_sum() // _AT_ONCE)
-    for group in groups.partition_by("group", maintain_order=True):
-        part = rows.filter(stream.is_in(group["stream"].implode())).collect(engine="streaming")
-        whole = part.sort(order).filter(pl.struct(key).is_first_distinct())
-        yield from _arrow(whole.select(TABLES[table].keys())).to_batches()
-
-
-def _arrow(frame: pl.DataFrame) -> pa.Table:
+def arrow(frame: pl.DataFrame) -> pa.Table:
+    """A frame in types that Delta knows."""
     return frame.to_arrow(compat_level=_ARROW)
 
 
-def _arrow_schema(schema: Schema) -> pa.Schema:
-    return _arrow(pl.DataFrame(schema=schema)).schema
+def arrow_schema(schema: Schema) -> pa.Schema:
+    """Columns in types that Delta knows."""
+    return arrow(pl.DataFrame(schema=schema)).schema
 
 
-def _equals(name: str, value: str | date | tuple[str, ...] | None) -> str:
+def equals(name: str, value: str | date | tuple[str, ...] | None) -> str:
+    """A predicate, quoted."""
     if value is None:
         return f"{name} IS NULL"
     values = value if isinstance(value, tuple) else (str(value),)

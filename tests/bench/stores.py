@@ -24,6 +24,7 @@ from pipeline.ingest.entry import Entry
 from pipeline.schema import CELL_COLUMNS, TEMP_COLUMNS
 from pipeline.stores.archive import Archive
 from pipeline.stores.lines import module_lines
+from pipeline.stores.upkeep import compact
 from pipeline.storing.decode import decode
 from tests.pipeline.messages import entries
 
@@ -87,7 +88,7 @@ def stored(folder: Path, frame: pl.DataFrame) -> None:
     echo(f"appended:              {weight(archive) / len(frame) / ROUNDS:6.2f} B a reading")
     begin = process_time()
     for day in frame["date"].unique():
-        archive.compact(day)
+        compact(archive, "reading", day)
     spent = (process_time() - begin) / len(frame) / ROUNDS * 1e6
     rows = archive.scan("reading").select(pl.len()).collect().item()
     echo(f"compacted:             {weight(archive) / rows:6.2f} B a reading, {spent:.2f} us for each row read")

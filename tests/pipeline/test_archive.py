@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 from pipeline.schema import TABLES
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.errors import StoreAway
+from pipeline.stores.upkeep import compact
 from pipeline.storing.decode import decode
 from tests.pipeline.messages import T0, entries
 
@@ -137,7 +138,7 @@ def test_compaction_removes_doubles_sorts_and_leaves_other_days_alone(archive: A
     archive.append(
         "reading", frame.with_columns(date=pl.lit(DAY, pl.Date) - pl.duration(days=1)), app_id="b", version=1
     )
-    archive.compact(DAY)
+    compact(archive, "reading", DAY)
     day = archive.scan("reading", (DAY, DAY)).collect()
     assert_frame_equal(day, frame.sort("unit", "ts"))
     assert rows(archive) == 2 * len(frame)
@@ -149,21 +150,21 @@ def test_compaction_beside_a_writer_that_it_does_not_know_loses_nothing(archive:
     for version in (1, 2):
         archive.append("reading", frame[:100], app_id="ingest", version=version)
     Archive(archive.uri).append("reading", frame[100:], app_id="other", version=1)
-    archive.compact(DAY)
+    compact(archive, "reading", DAY)
     archive.append("reading", frame[:1], app_id="ingest", version=3)
     assert archive.scan("reading").select("seq", "stream").unique().collect().height == len(frame)
-    archive.compact(DAY)
+    compact(archive, "reading", DAY)
     assert_frame_equal(archive.scan("reading").collect(), frame.sort("unit", "ts"))
 
 
 def test_compaction_in_small_helpings_is_the_same(
     archive: Archive, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stores.archive._AT_ONCE", 50)
+    monkeypatch.setattr("pipeline.stores.upkeep.AT_ONCE", 50)
     nameless = frame.with_columns(stream=pl.when(pl.col("module") != "m3").then("stream"))
     for version in (1, 2):
         archive.append("reading", nameless, app_id="ingest", version=version)
-    archive.compact(DAY)
+    compact(archive, "reading", DAY)
     order = ["unit", "ts"]
     assert_frame_equal(archive.scan("reading").sort(order).collect(), nameless.sort(order))
 
