@@ -129,6 +129,19 @@ class ArchiveStore(_Strict):
     thin_after_days: Days | None = None
 
 
+class JournalDisk(_Strict):
+    """What the ingester's journal may take of its disk while a store is away; beyond it nothing is taken in."""
+
+    cap_gb: float = Field(default=32, ge=0.1)
+    reserve_mb: int = Field(default=512, ge=0)
+
+
+class Health(_Strict):
+    """Where the ingester tells how it is, over plain HTTP without a login: /healthz and /metrics. "" = nowhere."""
+
+    listen: str = "127.0.0.1:9837"
+
+
 class Influx(_Strict):
     """InfluxDB 2, or anything with /api/v2/write."""
 
@@ -204,6 +217,8 @@ class FleetConfig(_Strict):
 
     broker: Broker = Broker()
     archive: ArchiveStore = ArchiveStore()
+    journal: JournalDisk = JournalDisk()
+    health: Health = Health()
     influx: Influx | None = None
     telegram: Telegram | None = None
     mail: Mail | None = None

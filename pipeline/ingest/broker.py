@@ -83,6 +83,11 @@ class EmbeddedBroker:
         child = self._child
         return child.pid if child is not None and child.poll() is None else None
 
+    def restart(self) -> None:
+        """End the child, for the supervisor to start it anew; what it forgets, receipts repair."""
+        if self._child is not None:
+            self._child.terminate()
+
     def stop(self) -> None:
         """End the child cleanly."""
         self._stopping.set()

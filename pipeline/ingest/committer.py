@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Thread
-from time import monotonic, time_ns
+from time import monotonic, perf_counter, time_ns
 
 from cellherd.failpoint import failpoint
 from pipeline.ingest.deadletters import DeadLetters
@@ -34,13 +35,19 @@ class Desk:
 
 
 class Committer:
-    """A thread that turns about ten times a second, or every 2,000 messages. `turned` is its last turn, monotonic."""
+    """A thread that turns about ten times a second, or every 2,000 messages. `turned` is its last turn, monotonic.
+
+    `trouble` says why nothing can be taken in, `recoveries` how often that ended. Since the start, `commits` to the
+    journal took `commit_s` seconds altogether, and so many `receipts` were given.
+    """
 
     def __init__(self, desk: Desk, subscriber: Subscriber) -> None:
         self._desk, self._subscriber = desk, subscriber
         self._stopping = Event()
         self.turned = self._looked = monotonic()
         self.trouble = ""
+        self.recoveries = 0
+        self.commits, self.commit_s, self.receipts = 0, 0.0, 0
         self._thread = Thread(target=self._run, name="committer", daemon=True)
 
     def start(self) -> None:
@@ -68,7 +75,9 @@ class Committer:
         outcomes = [desk.intake.take(m.topic, m.payload, m.arrival_ts) for m in messages]
         self._keep(outcomes)
         failpoint("journal-synced")
-        self._subscriber.done(messages, desk.intake.receipts.due(monotonic(), time_ns() // 1_000_000, desk.ledger.seen))
+        receipts = [*desk.intake.receipts.due(monotonic(), time_ns() // 1_000_000, desk.ledger.seen)]
+        self._subscriber.done(messages, receipts)
+        self.receipts += len(receipts)
         if desk.journal.due():
             self._seal()
         if self.turned - self._looked >= LETTERS_S:
@@ -81,14 +90,16 @@ class Committer:
         if dead:
             self._until_done(lambda: self._desk.letters.put(dead))
         if entries:
-            self._until_done(lambda: self._desk.journal.append(entries))
+            self._until_done(lambda: self._append(entries))
 
     def _until_done(self, write: Callable[[], None]) -> None:
         """A full or failing disk stops us here: no acknowledgement, no receipt, until it takes the bytes."""
         while True:
             try:
                 write()
-            except (OSError, JournalFull) as error:
+            except (OSError, JournalFull, sqlite3.Error) as error:
+                if isinstance(error, JournalFull):
+                    self._seal()  # so that the stores get all there is: only they can make room
                 if not self.trouble:
                     log.warning("nothing is taken in for now: %s", error)
                 self.trouble = str(error)
@@ -96,13 +107,20 @@ class Committer:
                 if self._stopping.wait(RETRY_S):
                     raise
             else:
+                self.recoveries += bool(self.trouble)
                 self.trouble = ""
                 return
+
+    def _append(self, entries: list[Entry]) -> None:
+        begin = perf_counter()
+        self._desk.journal.append(entries)
+        self.commits, self.commit_s = self.commits + 1, self.commit_s + perf_counter() - begin
 
     def _seal(self) -> None:
         sealed = self._desk.journal.seal()
         if sealed:
-            self._desk.ledger.checkpoint(sealed, self._desk.intake.edges.changed())
+            edges = tuple(self._desk.intake.edges.changed())
+            self._until_done(lambda: self._desk.ledger.checkpoint(sealed, edges))
             self._desk.stores.announce(sealed)
 
     def _take_letters_again(self) -> None:

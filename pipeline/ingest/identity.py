@@ -48,9 +48,12 @@ class Identity:
         return f"{site}.{place[1]}.{place[2]}.1"
 
     def changed(self) -> Iterator[tuple[Place, Claim]]:
-        """What was learned since the last call, for the ledger."""
-        changed, self._changed = self._changed, set()
-        return ((place, self._claims[place]) for place in changed)
+        """What was learned since the last `settled`, for the ledger."""
+        return ((place, self._claims[place]) for place in self._changed)
+
+    def settled(self) -> None:
+        """The ledger has it."""
+        self._changed.clear()
 
     def _put(self, place: Place, claim: Claim) -> None:
         before = self._claims.get(place)

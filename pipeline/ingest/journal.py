@@ -11,8 +11,9 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 from cellherd.errors import CellherdError
 from cellherd.failpoint import failpoint
@@ -33,15 +34,16 @@ class JournalFull(CellherdError):
 class Journal:
     """The writing end. `number` is the segment being written, at least `first`; all below it are sealed.
 
-    A segment is due for sealing after `age_s` seconds or `size` bytes; `cap` bounds all segments together.
+    A segment is due for sealing after `age_s` seconds or `size` bytes. `cap` bounds all segments together, and
+    `reserve` are bytes that stay free on the disk, so that the stores can still drain the journal there.
     """
 
-    def __init__(
-        self, folder: Path, first: int = 1, *, age_s: float = 5.0, size: int = 2**22, cap: int = 2**33
-    ) -> None:
+    age_s = 5.0
+
+    def __init__(self, folder: Path, first: int = 1, *, size: int = 2**22, cap: int = 2**35, reserve: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.age_s, self._size, self._cap = age_s, size, cap
+        self._size, self._cap, self.reserve = size, cap, reserve
         self._sizes = {number: _path(folder, number).stat().st_size for number in segments(folder)}
         self.number = max(first, *(number + 1 for number in self._sizes), 1)
         self._file: int | None = None
@@ -56,6 +58,8 @@ class Journal:
         frame = _frame(entries)
         if sum(self._sizes.values()) + self._written + len(frame) > self._cap:
             raise JournalFull(f"{self.folder} holds {self._cap >> 20} MB: the stores must catch up first")
+        if self.reserve and self.free() < self.reserve + len(frame):
+            raise JournalFull(f"the disk of {self.folder} has {self.free() >> 20} MB left: make room")
         file = self._file if self._file is not None else self._open()
         try:
             _write(file, frame)
@@ -94,6 +98,25 @@ class Journal:
         """Size of all segments, for health and back-pressure."""
         return sum(self._sizes.copy().values()) + self._written
 
+    def free(self) -> int:
+        """Bytes that are left on the journal's disk."""
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize
+
+    def unsealed_s(self) -> float:
+        """Age of the oldest message that the stores have not been told of, in seconds; 0 if there is none."""
+        return monotonic() - self._opened if self._written else 0.0
+
+    def waited_s(self, number: int) -> float:
+        """How long ago the first sealed segment above a number was sealed, in seconds; 0 if there is none."""
+        following = min((one for one in self._sizes.copy() if one > number), default=None)
+        if following is None:
+            return 0.0
+        try:
+            return max(0.0, time() - _path(self.folder, following).stat().st_mtime)
+        except FileNotFoundError:  # every store has it by now
+            return 0.0
+
     def close(self) -> None:
         """Let go of the file; nothing is lost, the next start goes on from it."""
         if self._file is not None:
@@ -109,7 +132,8 @@ class Journal:
 
     def _abandon(self, file: int) -> None:
         """After a failed write: cut the torn frame off, and never sync this file again: the kernel forgot its pages."""
-        os.ftruncate(file, self._written)
+        with suppress(OSError):  # a reader knows a torn frame
+            os.ftruncate(file, self._written)
         os.close(file)
         self._file = None
         self._sizes[self.number] = self._written

@@ -71,7 +71,10 @@ class Ledger:
         return best
 
     def checkpoint(self, segment: int, edges: Iterable[tuple[object, ...]]) -> None:
-        """Write down everything up to and including a sealed segment, in one transaction."""
+        """Write down everything up to and including a sealed segment, in one transaction.
+
+        Raises sqlite3.Error if the disk refuses; nothing is forgotten then, try again.
+        """
         with self._lock, self._db:
             self._db.execute("begin")
             self._db.execute("insert or replace into checkpoint values (1, ?)", (segment,))
@@ -84,6 +87,7 @@ class Ledger:
             self._db.executemany("insert or replace into edge values (?,?,?,?,?,?)", edges)
         self._changed.clear()
         self._moved.clear()
+        self.identity.settled()
         if len(self._seen) > KEPT_IN_MEMORY:
             self._seen.clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 from contextlib import ExitStack, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,8 +19,10 @@ from pipeline.ingest import journal
 from pipeline.ingest.broker import EmbeddedBroker, host_and_port
 from pipeline.ingest.committer import Committer, Desk
 from pipeline.ingest.deadletters import DeadLetters
+from pipeline.ingest.health import resident
 from pipeline.ingest.intake import Intake
 from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.pages import Pages
 from pipeline.ingest.subscriber import Line, Subscriber
 from pipeline.lifeline import settle
 from pipeline.storing.storeroom import Storeroom, Stores
@@ -42,7 +45,9 @@ class Ingester:
         self.letters = DeadLetters(state / "deadletters.sqlite")
         self.intake = Intake({site.edge: site.id for site in config.site}, self.ledger)
         self._recall(folder)
-        self.journal = journal.Journal(folder, self.ledger.checkpointed() + 1)
+        disk = config.journal
+        cap, reserve = round(disk.cap_gb * 2**30), disk.reserve_mb * 2**20
+        self.journal = journal.Journal(folder, self.ledger.checkpointed() + 1, cap=cap, reserve=reserve)
         self.stores = stores
         self.subscriber = Subscriber(line)
         desk = Desk(self.intake, self.journal, self.ledger, self.letters, stores)
@@ -82,7 +87,7 @@ class Ingester:
 
     def status(self) -> dict[str, Any]:
         """Figures for health pages and logs."""
-        counts = self.intake.counts
+        counts, known = self.intake.counts, self.intake.edges.known.copy()
         return {
             "connected": self.subscriber.connected.is_set(),
             "messages": counts.messages,
@@ -91,10 +96,26 @@ class Ingester:
             "dead": self.letters.counts(),
             "journal_bytes": self.journal.bytes_kept(),
             "journal_trouble": self.committer.trouble,
+            "journal_free": self.journal.free(),
+            "journal_reserve": self.journal.reserve,
+            "unsealed_s": self.journal.unsealed_s(),
+            "commits": self.committer.commits,
+            "commit_s": self.committer.commit_s,
+            "receipts": self.committer.receipts,
             "sealed": self.journal.number - 1,
-            "sinks": self.stores.status(),
-            "edges": {name: edge.last_seen for name, edge in self.intake.edges.known.copy().items()},
+            "sinks": {
+                name: store | {"waited_s": self.journal.waited_s(int(store["at"]))}
+                for name, store in self.stores.status().items()
+            },
+            "memory": {name: resident(pid) for name, pid in self.processes().items()},
+            "edges": {name: edge.last_seen for name, edge in known.items()},
+            "online": [name for name, edge in known.items() if edge.status.get("online") == 1],
         }
+
+    def processes(self) -> dict[str, int]:
+        """The ids of our processes by what they do."""
+        storing = self.stores.pid()
+        return {"intake": os.getpid()} | ({"storing": storing} if storing else {})
 
     def _recall(self, folder: Path) -> None:
         """Learn from the segments that came after the last checkpoint, and bring the ledger up to date."""
@@ -112,17 +133,25 @@ def run(config: FleetConfig, state: Path, stop: Event) -> None:
     if config.influx is not None:
         read_secret(config.influx.token_file)  # the storing process would only fail in the log, again and again
     with ExitStack() as last:
-        line = _line(config, state, last)
+        child = EmbeddedBroker(config.broker, state, [site.edge for site in config.site])
+        line = _line(config, child, last)
         stores = Storeroom(config, state)
         ingester = Ingester(config, state, stores, line)
         ingester.start()
         last.callback(ingester.stop)
+        if config.health.listen:
+            pages = Pages(config.health.listen, ingester.status)
+            last.callback(pages.stop)
         last.callback(notify, "STOPPING=1")
         notify("READY=1")
         said = told = monotonic()
+        recoveries = 0
         while not stop.wait(1.0):
             ingester.check()
             notify("WATCHDOG=1")
+            if config.broker.embedded and ingester.committer.recoveries > recoveries:
+                recoveries = ingester.committer.recoveries
+                child.restart()  # nats-server that met a full disk once refuses every message from then on
             if monotonic() - told >= TELL_EDGES_S:
                 told = monotonic()
                 stores.tell_edges(ingester.intake.edges.known.copy())
@@ -131,11 +160,10 @@ def run(config: FleetConfig, state: Path, stop: Event) -> None:
                 log.info("%s", ingester.status())
 
 
-def _line(config: FleetConfig, state: Path, last: ExitStack) -> Line:
+def _line(config: FleetConfig, child: EmbeddedBroker, last: ExitStack) -> Line:
     """How to reach the broker; starts our own where there is no other."""
     broker = config.broker
     if broker.embedded:
-        child = EmbeddedBroker(broker, state, [site.edge for site in config.site])
         last.callback(child.stop)
         child.start()
         return child.line()

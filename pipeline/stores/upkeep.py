@@ -50,7 +50,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a table holds: UTC dates (0 where it has no days), and files that its newest version needs, with their bytes."""
+    """What a table holds: UTC dates (0 where it has none), and the files of its newest version with their bytes."""
 
     days: int
     files: int

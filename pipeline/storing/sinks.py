@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Condition, Event, Lock, Thread
-from time import monotonic
+from time import monotonic, perf_counter, time_ns
 from typing import Protocol
 
 from cellherd.failpoint import failpoint
@@ -72,12 +72,16 @@ class Segments:
 
 
 class Feeder:
-    """One store's thread. `at` is the last segment that it has; `trouble` says why it does not get further."""
+    """One store's thread. `at` is the last segment that it has; `trouble` says why it does not get further, and `since`
+    when. `moved` is when it last got further (UTC ms); `segments` took `decode_s` and `write_s` seconds altogether.
+    """
 
     def __init__(self, sink: Sink, segments: Segments, changed: Callable[[], None]) -> None:
         self.sink = sink
         self.at = 0
         self.trouble = ""
+        self.since = self.moved = time_ns() // 1_000_000
+        self.segments, self.decode_s, self.write_s = 0, 0.0, 0.0
         self._asked = False
         self._segments, self._changed = segments, changed
         self._stopping = Event()
@@ -90,6 +94,11 @@ class Feeder:
     def alive(self) -> bool:
         """Whether the thread lives."""
         return self._thread.is_alive()
+
+    def told(self) -> dict[str, int | float | str]:
+        """How this store is, for those who watch."""
+        names = ("at", "trouble", "moved", "segments", "decode_s", "write_s")
+        return {name: getattr(self, name) for name in names} | {"since": self.since if self.trouble else 0}
 
     def done(self) -> bool:
         """Whether the store has all that is sealed, or does not take it now."""
@@ -122,12 +131,13 @@ class Feeder:
                 log.warning(
                     "%s is stuck after segment %d, trying on: %s", self.sink.name, self.at, error, exc_info=ours
                 )
+            self.since = self.since if self.trouble else time_ns() // 1_000_000
             self.trouble = str(error) or type(error).__name__
             self._changed()
             return False
         if self.trouble:
             log.warning("%s takes segments again, from %d", self.sink.name, at)
-        self.at, self.trouble = at, ""
+        self.at, self.trouble, self.moved = at, "", time_ns() // 1_000_000
         self._changed()
         return True
 
@@ -140,7 +150,12 @@ class Feeder:
         number = self._segments.after(self.at)
         if number is None:
             return upto
-        self.sink.write(number, self._segments.decoded(number))
+        begin = perf_counter()
+        decoded = self._segments.decoded(number)
+        between = perf_counter()
+        self.sink.write(number, decoded)
+        self.decode_s, self.write_s = self.decode_s + between - begin, self.write_s + perf_counter() - between
+        self.segments += 1
         failpoint("sink-written")
         return number
 
@@ -160,9 +175,9 @@ class Feeders:
         """Whether all threads live."""
         return all(feeder.alive() for feeder in self._feeders)
 
-    def status(self) -> dict[str, dict[str, int | str]]:
-        """By store: `at`, the last segment that it has, and `trouble`."""
-        return {feeder.sink.name: {"at": feeder.at, "trouble": feeder.trouble} for feeder in self._feeders}
+    def status(self) -> dict[str, dict[str, int | float | str]]:
+        """By store: what a Feeder tells; `since` is 0 without trouble."""
+        return {feeder.sink.name: feeder.told() for feeder in self._feeders}
 
     def stop(self) -> None:
         """Give the stores a moment for what is sealed, then end."""

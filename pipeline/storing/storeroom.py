@@ -60,7 +60,10 @@ class Stores(Protocol):
         """Whether this still works, or at least tries to."""
 
     def status(self) -> dict[str, Any]:
-        """By store: `at`, the last segment that it has, and `trouble`, why it gets no further ("" = it does)."""
+        """By store what pipeline.storing.sinks.Feeder tells: `at`, the last segment that it has, `trouble`, ..."""
+
+    def pid(self) -> int | None:
+        """The id of the process that stores, None where there is none of its own."""
 
     def stop(self) -> None:
         """Give the stores a moment for what is announced, then end."""

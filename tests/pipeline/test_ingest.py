@@ -84,6 +84,9 @@ class Beside:
     def status(self) -> dict[str, Any]:
         return self._feeders.status()
 
+    def pid(self) -> None:
+        return None
+
     def stop(self) -> None:
         self._feeders.stop()
         self._letters.close()

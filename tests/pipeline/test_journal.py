@@ -74,13 +74,14 @@ def test_a_flipped_bit_anywhere_costs_one_frame_at_most(tmp_path: Path) -> None:
 
 
 def test_a_segment_is_due_by_age_or_size_but_never_empty(tmp_path: Path) -> None:
-    young = Journal(tmp_path / "young", age_s=3600, size=200)
+    young = Journal(tmp_path / "young", size=200)
     assert not young.due()
     young.append([entry(1)])
     assert not young.due()
     young.append([entry(2), entry(3)])
     assert young.due()
-    old = Journal(tmp_path / "old", age_s=0)
+    old = Journal(tmp_path / "old")
+    old.age_s = 0
     assert not old.due()
     assert old.seal() == 0
     old.append([entry(1)])
