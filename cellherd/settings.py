@@ -129,6 +129,9 @@ class ArchiveStore(_Strict):
     thin_after_days: Days | None = None
 
 
+INSTALLER = "{installer}"
+
+
 class JournalDisk(_Strict):
     """What the ingester's journal may take of its disk while a store is away; beyond it nothing is taken in."""
 
@@ -143,13 +146,35 @@ class Health(_Strict):
 
 
 class Influx(_Strict):
-    """InfluxDB 2, or anything with /api/v2/write."""
+    """InfluxDB 2, or anything with /api/v2/write.
+
+    `{installer}` in the buckets and in `token_file` makes one bucket and one token of each installer.
+    """
 
     url: str
     org: str = "cellherd"
     bucket: str = "cellherd"
     derived_bucket: str = "cellherd_derived"
     token_file: str | None = None
+    keep_days: int = Field(default=0, ge=0)
+    derived_keep_days: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _all_or_none_by_installer(self) -> Influx:
+        told = [INSTALLER in text for text in (self.bucket, self.derived_bucket, self.token_file) if text is not None]
+        if len(set(told)) > 1:
+            raise ValueError("{installer} stands in bucket, derived_bucket and token_file alike, or in none of them")
+        return self
+
+    def of(self, installer: str) -> Influx:
+        """What holds for one installer."""
+        names = ("bucket", "derived_bucket", "token_file")
+        told = {name: text.replace(INSTALLER, installer) for name in names if (text := getattr(self, name)) is not None}
+        return self.model_copy(update=told)
+
+    def by_installer(self) -> bool:
+        """Whether each installer has buckets of its own."""
+        return INSTALLER in self.bucket
 
 
 class Telegram(_Strict):

@@ -92,10 +92,11 @@ class DeadLetters:
             asked = self._db.execute("update letter set wanted = 1 where id = coalesce(?, id)", (number,))
         return asked.rowcount
 
-    def wanted(self, limit: int = 100) -> list[Letter]:
-        """Letters that are to be taken in again, the oldest first."""
+    def wanted(self, limit: int = 100, *, store: str | None = None) -> list[Letter]:
+        """Letters that are to be taken in again, the oldest first: messages, or what this store refused."""
+        mine, told = ("topic = ?", (store,)) if store else ("(topic not like 'influx%' or code <> 'rejected')", ())
         with self._lock:
-            found = self._db.execute(_GET + "where wanted order by id limit ?", (limit,)).fetchall()
+            found = self._db.execute(f"{_GET}where wanted and {mine} order by id limit ?", (*told, limit)).fetchall()
         return [_letter(row) for row in found]
 
     def remove(self, letter: Letter) -> None:

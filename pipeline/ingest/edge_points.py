@@ -9,9 +9,10 @@ from threading import Event, Thread
 import polars as pl
 
 from cellherd.settings import Site
+from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.edges import Edges, number
 from pipeline.stores.errors import StoreAway
-from pipeline.stores.influx import InfluxWriter
+from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.lines import edge_lines
 
 EVERY_S = 10.0
@@ -21,10 +22,14 @@ log = logging.getLogger(__name__)
 
 
 class EdgePoints:
-    """A thread of its own, since InfluxDB may hang. What it cannot write is left out: the next point says more."""
+    """A thread of its own, since InfluxDB may hang. What it cannot write is left out: the next point says more.
 
-    def __init__(self, writer: InfluxWriter, edges: Edges, sites: Mapping[str, Site]) -> None:
-        self._writer, self._edges, self._sites = writer, edges, sites
+    It also writes dead letters of its store again that a person wants so.
+    """
+
+    def __init__(self, sink: InfluxSink, edges: Edges, letters: DeadLetters) -> None:
+        self._writer, self._edges, self._letters, self._name = sink.writer, edges, letters, sink.name
+        self._sites = {name: site for name, site in sink.sites.items() if sink.installer in (None, site.installer)}
         self._said: dict[str, int] = {}
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="edge points", daemon=True)
@@ -41,12 +46,18 @@ class EdgePoints:
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_S):
             points = frame(self._edges, self._sites, self._said)
-            if points.is_empty():
-                continue
             try:
                 self._writer.write(self._writer.settings.bucket, edge_lines(points, self._sites))
+                again(self._letters, self._name, self._writer)
             except StoreAway as error:
                 log.info("no edge points: %s", error)
+
+
+def again(letters: DeadLetters, store: str, writer: InfluxWriter) -> None:
+    """Write the wanted dead letters of a store; what is refused once more becomes one again. Raises StoreAway."""
+    for letter in letters.wanted(store=store):
+        writer.write(writer.settings.bucket, letter.dead.entry.payload)
+        letters.remove(letter)
 
 
 def frame(edges: Edges, sites: Mapping[str, Site], said: dict[str, int]) -> pl.DataFrame:

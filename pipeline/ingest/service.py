@@ -130,8 +130,9 @@ class Ingester:
 
 def run(config: FleetConfig, state: Path, stop: Event) -> None:
     """Take readings in until `stop` is set. Raises CellherdError for what a person must mend."""
-    if config.influx is not None:
-        read_secret(config.influx.token_file)  # the storing process would only fail in the log, again and again
+    if config.influx is not None:  # the storing process would only fail in the log, again and again
+        for installer in sorted({site.installer for site in config.site} or {""}):
+            read_secret(config.influx.of(installer).token_file)
     with ExitStack() as last:
         child = EmbeddedBroker(config.broker, state, [site.edge for site in config.site])
         line = _line(config, child, last)

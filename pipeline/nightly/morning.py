@@ -33,16 +33,25 @@ def to_influx(fleet: FleetConfig) -> Publish | None:
     """
     if fleet.influx is None:
         return None
-    bucket, sites = fleet.influx.derived_bucket, {site.id: site for site in fleet.site}
-    writer = InfluxWriter(fleet.influx, lambda line, why: log.warning("InfluxDB refuses %r: %s", line[:200], why))
+    sites = {site.id: site for site in fleet.site}
+    own = sorted({site.installer for site in fleet.site}) if fleet.influx.by_installer() else [None]
+    settings = {installer: fleet.influx.of(installer or "") for installer in own}
+    writers = {installer: InfluxWriter(one, _refused) for installer, one in settings.items()}
 
     def publish(table: str, frame: pl.DataFrame) -> None:
-        try:
-            writer.write(bucket, LINES[table](frame, sites))
-        except StoreAway as error:
-            log.warning("%s is not on the dashboards: %s", table, error)
+        for installer, writer in writers.items():
+            theirs = [name for name, site in sites.items() if installer in (None, site.installer)]
+            rows = frame if installer is None else frame.filter(pl.col("site").is_in(theirs))
+            try:
+                writer.write(writer.settings.derived_bucket, LINES[table](rows, sites))
+            except StoreAway as error:
+                log.warning("%s is not on the dashboards: %s", table, error)
 
     return publish
+
+
+def _refused(line: bytes, why: str) -> None:
+    log.warning("InfluxDB refuses %r: %s", line[:200], why)
 
 
 def to_people(nights: Sequence[Night], sites: Sequence[Site], fleet: FleetConfig, state: Path) -> Delivered:

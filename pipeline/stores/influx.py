@@ -5,11 +5,14 @@ Nothing is queued here: what cannot be written stays in the journal and is tried
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import polars as pl
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
@@ -25,18 +28,28 @@ Rejected: TypeAlias = Callable[[bytes, str], None]
 """Is given each line that InfluxDB refuses, and its reason."""
 
 _LINES_AT_ONCE = 5000
-_BAD_LINES = frozenset({400, 413, 422})
+_TOO_LARGE = 413
+_BAD_LINES = frozenset({400, _TOO_LARGE, 422})
 """Answers that are about lines. Any other refusal (token, bucket, address) is for a person to put right."""
+
+_TOO_OLD = "beyond retention policy"
+"""In a partial write: the bucket keeps no such old points. Nothing is wrong with them, and the archive has them."""
+_DROPPED = re.compile(r"partial write.*dropped=(\d+)")
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class InfluxWriter:
-    """Writes line protocol synchronously. The token comes from a file and is never shown."""
+    """Writes line protocol synchronously. The token comes from a file and is never shown.
+
+    `too_old` counts points that are older than their bucket keeps, where the server says how many.
+    """
 
     settings: Influx
     rejected: Rejected
     gzip: bool = False
     timeout_s: float = 10.0
+    too_old: int = field(default=0, init=False)
     _client: Any = field(init=False, repr=False)
     _api: Any = field(init=False, repr=False)
 
@@ -62,19 +75,58 @@ class InfluxWriter:
         self._client.close()
 
     def _write(self, bucket: str, lines: list[bytes]) -> None:
+        refused = self._refused(bucket, lines)
+        if refused is None:
+            return
+        if refused.status == _TOO_LARGE and len(lines) > 1:
+            middle = len(lines) // 2
+            self._write(bucket, lines[:middle])
+            self._write(bucket, lines[middle:])
+            return
+        self._sift(bucket, lines, _said(refused))
+
+    def _sift(self, bucket: str, lines: list[bytes], why: str) -> None:
+        """Of lines that were refused together, store the good ones and find the bad one: log2(n) writes for the first.
+
+        Where the first half is stored, the bad line is in the second, which need not be asked for as a whole again.
+        """
+        if len(lines) == 1 or _dropped(why) == len(lines):
+            for line in lines:
+                self.rejected(line, why)
+            return
+        middle = len(lines) // 2
+        refused = self._refused(bucket, lines[:middle])
+        if refused is None:
+            self._sift(bucket, lines[middle:], why)
+            return
+        self._sift(bucket, lines[:middle], _said(refused))
+        self._write(bucket, lines[middle:])
+
+    def _refused(self, bucket: str, lines: list[bytes]) -> ApiException | None:
+        """Write; what the server has against these lines, None if it took all it will ever take.
+
+        Raises StoreAway for any other refusal.
+        """
         try:
             self._api.write(bucket, record=b"\n".join(lines), write_precision="ms")
         except ApiException as error:
             if error.status not in _BAD_LINES:
                 raise StoreAway(f"InfluxDB at {self.settings.url}: {_said(error)}") from None
-            if len(lines) == 1:
-                self.rejected(lines[0], _said(error))
-                return
-            middle = len(lines) // 2
-            self._write(bucket, lines[:middle])
-            self._write(bucket, lines[middle:])
+            if _TOO_OLD in _said(error):
+                if not self.too_old:
+                    log.info("InfluxDB leaves out what is older than its bucket keeps: %s", _said(error))
+                self.too_old += _dropped(_said(error)) or 0
+                return None
+            return error
         except (HTTPError, OSError) as error:
             raise StoreAway(f"InfluxDB at {self.settings.url} does not answer: {error}") from None
+        return None
+
+
+def _dropped(reason: str) -> int | None:
+    """How many points a partial write left out, where the server says so; it stored the others."""
+    found = _DROPPED.search(reason)
+    return int(found[1]) if found else None
 
 
 def _batches(lines: bytes) -> Iterator[list[bytes]]:
@@ -97,6 +149,8 @@ class InfluxSink:
     progress: Path
     """A small file that holds the last segment done."""
     name: str = "influx"
+    installer: str | None = None
+    """Only this one's sites; None: all."""
 
     def position(self) -> int:
         """The last segment stored. Without the file all that the journal still holds is written again."""
@@ -105,7 +159,11 @@ class InfluxSink:
 
     def write(self, number: int, decoded: Decoded) -> None:
         """Store a segment's readings. Raises StoreAway if it has to be tried again."""
-        for some in decoded.frames["reading"].iter_slices(_LINES_AT_ONCE):  # all lines at once would take 300 MB
+        readings = decoded.frames["reading"]
+        if self.installer is not None:
+            own = [name for name, site in self.sites.items() if site.installer == self.installer]
+            readings = readings.filter(pl.col("site").is_in(own))
+        for some in readings.iter_slices(_LINES_AT_ONCE):  # all lines at once would take 300 MB
             self.writer.write(self.writer.settings.bucket, module_lines(some, self.sites))
         fresh = self.progress.with_suffix(".new")
         fresh.write_text(f"{number}\n", encoding="ascii")

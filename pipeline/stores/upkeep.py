@@ -24,8 +24,8 @@ from pipeline.schema import IDENTITY, PARTITIONED, READING_60S, TABLES
 from pipeline.stores.archive import NO_HOOKS, Archive, arrow, arrow_schema, equals, properties, write
 from pipeline.stores.minutes import minutes
 
-AT_ONCE = 2_000_000
-"""Rows that are held in memory together: half a gigabyte."""
+AT_ONCE = 350_000
+"""Rows that are held in memory together: about a gigabyte while they are sorted (tests/bench/day.py)."""
 FORGET_HOURS = 48
 """Files that no version needs any more, and old log entries, are kept so long for whoever still reads them."""
 MANY_FILES = 16

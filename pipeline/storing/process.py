@@ -38,14 +38,30 @@ def main() -> None:
         last.callback(letters.close)
         edges = Edges()
         sinks: list[Sink] = [ArchiveSink(Archive(task.config.archive.uri or str(task.state / "archive")), task.series)]
-        if task.config.influx is not None:
-            writer = InfluxWriter(task.config.influx, partial(_keep, letters))
-            last.callback(writer.close)
-            points = EdgePoints(writer, edges, _sites(task))
+        for sink in influx_sinks(task, letters):
+            last.callback(sink.writer.close)
+            points = EdgePoints(sink, edges, letters)
             points.start()
             last.callback(points.stop)
-            sinks.append(InfluxSink(writer, _sites(task), task.state / f"influx.{task.series}.position"))
+            sinks.append(sink)
         serve(task, sinks, letters, edges)
+
+
+def influx_sinks(task: Task, letters: DeadLetters) -> list[InfluxSink]:
+    """One for all, or one for each installer that has sites: then nobody waits for another one's bucket."""
+    settings, sites = task.config.influx, _sites(task)
+    if settings is None:
+        return []
+    if not settings.by_installer():
+        writer = InfluxWriter(settings, partial(_keep, letters, "influx"))
+        return [InfluxSink(writer, sites, task.state / f"influx.{task.series}.position")]
+    found = []
+    for installer in sorted({site.installer for site in sites.values()}):
+        name = f"influx-{installer}"
+        writer = InfluxWriter(settings.of(installer), partial(_keep, letters, name))
+        progress = task.state / f"{name}.{task.series}.position"
+        found.append(InfluxSink(writer, sites, progress, name, installer))
+    return found
 
 
 def listen() -> Task:
@@ -99,8 +115,8 @@ def _alone(task: Task) -> Iterator[None]:
         yield
 
 
-def _keep(letters: DeadLetters, line: bytes, reason: str) -> None:
-    letters.put([Dead(Entry("influx", line, time_ns() // 1_000_000, "", ""), "rejected", reason)])
+def _keep(letters: DeadLetters, store: str, line: bytes, reason: str) -> None:
+    letters.put([Dead(Entry(store, line, time_ns() // 1_000_000, "", ""), "rejected", reason)])
 
 
 def _sites(task: Task) -> dict[str, Site]:
