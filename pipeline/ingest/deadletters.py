@@ -77,7 +77,7 @@ class DeadLetters:
             for row in rows:
                 (times,) = self._db.execute(_PUT, row).fetchone()
                 self._size += _size(row) if times == 1 else 0
-            if self._size > self._cap:
+            while self._size > self._cap:
                 self._make_room()
 
     def newest(self, limit: int = 100) -> list[Letter]:

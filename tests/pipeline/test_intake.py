@@ -260,6 +260,16 @@ def test_a_mistake_of_ours_costs_one_message_and_not_the_line(ledger: Ledger, mo
     assert isinstance(taken(intake, [1]), Entry), "it was not counted as stored"
 
 
+def test_however_many_edges_are_loud_the_cap_holds_and_what_went_is_counted(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path / "letters.sqlite", cap=100_000)
+    loud = [Dead(Entry(f"fleet/pi{n}/r/s1/m1", bytes(2_000), NOW, "", ""), "schema", "made up") for n in range(200)]
+    letters.put(loud)
+    counts = letters.counts()
+    assert counts["kept"] * 2_256 <= 100_000
+    assert counts["kept"] + counts["dropped"] == 200
+    letters.close()
+
+
 def test_dead_letters_of_two_processes_share_one_cap(tmp_path: Path) -> None:
     intake, storing = (DeadLetters(tmp_path / "letters.sqlite", cap=100_000) for _ in range(2))
     for number in range(100):
