@@ -62,7 +62,6 @@ GROUPS = {
     "archive": "The readings and tables on disk.",
     "deadletter": "Messages that could not be taken in.",
     "influx": "The dashboards' store.",
-    "archive": "The readings and tables on disk.",
     "dashboards": "Grafana dashboards.",
     "faults": "What faults and codes mean, and what to do.",
     "flows": "The nightly work under Prefect.",
