@@ -63,6 +63,8 @@ class Limits:
     period_ms: int = 10_000  # of a module with a single reading
     late: float = 2.0  # a time step counts for at most so many periods
     step_ma: int = 5_000  # a current step that tells a resistance
+    step_c_rate: float = 0.05  # and, of a large module, so much of its capacity
+    drift_ma: int = 2_000  # change of the low-passed current that tells a slow resistance
     step_late: float = 1.5  # periods that a step may take
     quiet_ma: int = 3_000  # a current change that cannot move a cell by jump_mv
     jump_mv: int = 25

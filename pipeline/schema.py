@@ -123,6 +123,10 @@ MODULE_DAY: Schema = {
     "spread_mv_mean": pl.Float64,
     "spread_mv_max": pl.Float64,
     "dq": pl.Int64,
+    "period_ms": pl.Int64,
+    "full_mah": pl.Float64,  # what the BMS says of its capacity, and of its health
+    "soh_pm": pl.Float64,
+    "nominal_mah": pl.Float64,  # of the registry, else full_mah
 }
 
 CELL_DAY: Schema = {
@@ -136,12 +140,67 @@ CELL_DAY: Schema = {
     "mid_far": pl.Int64,  # readings in between in which it is farthest from the mean
     "jumps": pl.Int64,
     "balancing_s": pl.Float64,
-    "sxy": pl.Float64,
+    "sxy": pl.Float64,  # of current steps brought to 25 degC; sxy / sxx is mOhm
     "sxx": pl.Float64,
+    "steps": pl.Int64,
     "n": pl.Int64,
 }
 
 SPREAD_HIST: Schema = {**_DAILY, "band": pl.String, "bin_mv": pl.Int32, "n": pl.Int64}
+
+STEP_SUM: Schema = {
+    **_DAILY,
+    # Sums over current steps: dI, d(low-passed I) in A at 25 degC, d(mean cell) in mV.
+    **dict.fromkeys(("s11", "s12", "s22", "sy1", "sy2"), pl.Float64),
+    "n": pl.Int64,
+    "period_ms": pl.Int64,  # a resistance is one of this sampling period
+    "lagged_ma": pl.Float64,  # low-passed current at the day's end: the next day goes on from it
+}
+
+_COUNTED: Schema = {  # what had passed since the day's start: sums of days before are added where it is needed
+    "ts": pl.Int64,
+    "in_mah": pl.Float64,
+    "out_mah": pl.Float64,
+}
+
+CROSSING: Schema = {
+    **_DAILY,
+    "cell": pl.Int16,
+    "direction": pl.Int8,  # 1 up while charging, -1 down while discharging
+    **_COUNTED,
+    "current_ma": pl.Float64,
+    "lagged_ma": pl.Float64,
+    "temp_dc": pl.Float64,
+    "fast_mohm": pl.Float64,  # with which the voltage was compensated
+    "slow_mohm": pl.Float64,
+}
+
+ANCHOR: Schema = {
+    **_DAILY,
+    "cell": pl.Int16,
+    "state": pl.String,  # full, or rest
+    **_COUNTED,
+    "in_wh": pl.Float64,
+    "out_wh": pl.Float64,
+    "mv": pl.Float64,
+    "soc": pl.Float64,  # 0..1 by the rest voltage
+    "soc_sigma": pl.Float64,
+    "temp_dc": pl.Float64,
+}
+
+CAPACITY: Schema = {
+    **_DAILY,
+    "cell": pl.Int16,
+    "method": pl.String,  # crossings, full_cycle, anchors
+    "ts": pl.Int64,  # end of the stretch over which charge was counted
+    "from_ts": pl.Int64,
+    "mah": pl.Float64,
+    "sigma": pl.Float64,  # mAh, without the gain of the current sensor
+    "offset_ma": pl.Float64,  # that was taken off the current; null before it was known
+    "current_ma": pl.Float64,
+    "temp_dc": pl.Float64,
+}
+"""One row a cell and stretch: what trend and remaining life are worked out from."""
 
 FINDING: Schema = {
     "finding_id": pl.String,
@@ -176,6 +235,10 @@ TABLES: dict[str, Schema] = {
     "module_day": MODULE_DAY,
     "cell_day": CELL_DAY,
     "spread_hist": SPREAD_HIST,
+    "step_sum": STEP_SUM,
+    "crossing": CROSSING,
+    "anchor": ANCHOR,
+    "capacity": CAPACITY,
     "finding": FINDING,
 }
 PARTITIONED = frozenset(

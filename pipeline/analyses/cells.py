@@ -4,81 +4,94 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.analyses.curve import band, cells_in, highest_mv, lowest_mv, mean_mv
-from pipeline.analyses.steps import change
+from pipeline.analyses.curve import cells_in
+from pipeline.analyses.steps import change, with_the_one_before
 from pipeline.limits import Limits
 
+STATISTICS = (
+    *("min_mv", "max_mv", "top_first", "top_last", "bottom_first", "mid_far"),
+    *("jumps", "balancing_s", "sxy", "sxx", "steps", "n"),
+)
+COUNTS = ("top_first", "top_last", "bottom_first", "mid_far", "jumps", "sxy", "sxx", "steps")
+"""Zero, and not unknown, where nothing of the kind was seen."""
 
-def cells(readings: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
-    """cell_day without its place, from `steps`; a module without cell voltages has no rows.
+
+def cells(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
+    """cell_day without its place, from `dynamics`; a module without cell voltages has no rows.
 
     `top_first`, `top_last`, `bottom_first` and `mid_far` count readings in which a cell is the odd one out: farthest
-    above or below the mean at the top, lowest at the bottom, farthest from the mean in between. `sxy`/`sxx` is mOhm.
+    above or below the mean at the top, lowest at the bottom, farthest from the mean in between. `sxy`/`sxx` is mOhm
+    at 25 degC. Only lowest, highest and count look at every reading: the rest looks at the few that matter to it.
     """
-    names = cells_in(readings)
+    names = cells_in(rows)
     if not names:
-        return readings.select("unit", pl.lit(None).alias("cell"), *map(pl.lit(None).alias, STATISTICS)).clear()
-    mean = mean_mv(names)
-    rows = readings.with_columns(
-        mean=mean,
-        low=lowest_mv(names),
-        high=highest_mv(names),
-        band=band(mean, limits),
-        di=change("current_ma"),
-        quiet=_quiet(mean, limits),
-        step=_step(mean, limits),
-    ).with_columns(
-        above=pl.col("high") - pl.col("mean"),
-        below=pl.col("mean") - pl.col("low"),
-        dmean=pl.when(pl.col("dt_ms").is_not_null()).then(pl.col("mean") - pl.col("mean").shift(1)),
-    )
-    wide = rows.group_by("unit").agg(e for name in names for e in _of_cell(name, limits))
+        return rows.select("unit", pl.lit(None).alias("cell"), *map(pl.lit(None).alias, STATISTICS)).clear()
+    said = pl.col("balancing").count().alias("said")
+    wide = rows.group_by("unit").agg(said, *(e for name in names for e in _always(name)))
+    for part in (_roles(rows, names, limits), _changes(rows, names, limits), _bleeding(rows, names, limits)):
+        wide = wide.join(part, on="unit", how="left")
     long = pl.concat(_row(wide, index, name) for index, name in enumerate(names))
     return long.filter(pl.col("n") > 0).sort("unit", "cell")
 
 
-STATISTICS = (
-    *("min_mv", "max_mv", "top_first", "top_last", "bottom_first", "mid_far"),
-    *("jumps", "balancing_s", "sxy", "sxx", "n"),
-)
+def _always(name: str) -> tuple[pl.Expr, ...]:
+    cell = pl.col(name)
+    return cell.min().alias(f"{name}_min_mv"), cell.max().alias(f"{name}_max_mv"), cell.count().alias(f"{name}_n")
 
 
-def _quiet(mean: pl.Expr, limits: Limits) -> pl.Expr:
-    return mean.is_between(*limits.plateau_mv) & (change("current_ma").abs() < limits.quiet_ma)
+def _roles(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
+    high_side = pl.col("high") - pl.col("mean") >= pl.col("mean") - pl.col("low")
+    apart = rows.filter(pl.col("band").is_not_null() & (pl.col("high") - pl.col("low") >= limits.apart_mv))
+    top, mid, bottom = (pl.col("band") == where for where in ("top", "mid", "bottom"))
+
+    def of(name: str) -> dict[str, pl.Expr]:
+        highest, lowest = pl.col(name) == pl.col("high"), pl.col(name) == pl.col("low")
+        ahead, behind = highest & high_side, lowest & ~high_side
+        return {
+            "top_first": ahead & top,
+            "top_last": behind & top,
+            "bottom_first": lowest & bottom,
+            "mid_far": (ahead | behind) & mid,
+        }
+
+    return apart.group_by("unit").agg(e.sum().alias(f"{name}_{what}") for name in names for what, e in of(name).items())
 
 
-def _step(mean: pl.Expr, limits: Limits) -> pl.Expr:
-    soon = pl.col("dt_ms") <= limits.step_late * pl.col("period_ms")
-    return mean.is_between(*limits.plateau_mv) & soon & (change("current_ma").abs() > limits.step_ma)
+def _changes(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
+    """Jumps and current steps. Two spreads together bound how far a cell can have moved from the mean."""
+    spread = pl.col("high") - pl.col("low")
+    quiet = pl.col("mean").is_between(*limits.plateau_mv) & (pl.col("di").abs() < limits.quiet_ma)
+    near = with_the_one_before(rows, pl.col("step") | (quiet & (spread + spread.shift(1) > limits.jump_mv)))
+    mean = pl.col("mean") - pl.col("mean").shift(1)
+    moved = near.with_columns(quiet=quiet, dmean=mean, x=pl.col("di") / 1000 * pl.col("kt"), **_moves(names))
+    step = pl.col("step")
+
+    def of(name: str) -> dict[str, pl.Expr]:
+        dv = pl.col(f"{name}_dv")
+        return {
+            "jumps": (((dv - pl.col("dmean")).abs() > limits.jump_mv) & pl.col("quiet")).sum(),
+            "sxy": (dv * pl.col("x")).filter(step).sum(),
+            "sxx": (pl.col("x") ** 2).filter(step & dv.is_not_null()).sum(),
+            "steps": dv.filter(step).count(),
+        }
+
+    asked = (e.alias(f"{name}_{what}") for name in names for what, e in of(name).items())
+    return moved.filter("wanted").group_by("unit").agg(asked)
 
 
-def _of_cell(name: str, limits: Limits) -> tuple[pl.Expr, ...]:
-    cell, where = pl.col(name), pl.col("band")
-    apart = pl.col("high") - pl.col("low") >= limits.apart_mv
-    ahead = (cell == pl.col("high")) & (pl.col("above") >= pl.col("below")) & apart
-    behind = (cell == pl.col("low")) & (pl.col("above") < pl.col("below")) & apart
-    dv, di = change(name), pl.col("di") / 1000
-    bit = pl.col("balancing") // (1 << int(name[1:])) % 2
-    seconds = (
-        pl.min_horizontal(pl.col("dt_ms").fill_null(pl.col("period_ms")), limits.late * pl.col("period_ms")) / 1000
-    )
-    values = (
-        cell.min(),
-        cell.max(),
-        (ahead & (where == "top")).sum(),
-        (behind & (where == "top")).sum(),
-        ((cell == pl.col("low")) & (where == "bottom") & apart).sum(),
-        ((ahead | behind) & (where == "mid")).sum(),
-        (((dv - pl.col("dmean")).abs() > limits.jump_mv) & pl.col("quiet")).sum(),
-        pl.when(bit.count() > 0).then((seconds * bit).sum()),
-        (dv * di).filter(pl.col("step")).sum(),
-        (di * di).filter(pl.col("step") & cell.is_not_null()).sum(),
-        cell.count(),
-    )
-    return tuple(value.alias(f"{name}_{what}") for what, value in zip(STATISTICS, values, strict=True))
+def _moves(names: list[str]) -> dict[str, pl.Expr]:
+    return {f"{name}_dv": change(name) for name in names}
+
+
+def _bleeding(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
+    seconds = pl.min_horizontal(pl.col("dt_ms").fill_null(pl.col("period_ms")), limits.late * pl.col("period_ms"))
+    bits = {name: pl.col("balancing") // (1 << int(name[1:])) % 2 for name in names}
+    busy = rows.filter(pl.col("balancing") != 0)
+    return busy.group_by("unit").agg((seconds / 1000 * bit).sum().alias(f"{n}_balancing_s") for n, bit in bits.items())
 
 
 def _row(wide: pl.LazyFrame, index: int, name: str) -> pl.LazyFrame:
-    return wide.select(
-        "unit", pl.lit(index, pl.Int16).alias("cell"), *(pl.col(f"{name}_{what}").alias(what) for what in STATISTICS)
-    )
+    kept = {what: pl.col(f"{name}_{what}") for what in STATISTICS}
+    kept |= {what: kept[what].fill_null(0) for what in COUNTS}
+    kept["balancing_s"] = pl.when(pl.col("said") > 0).then(kept["balancing_s"].fill_null(0.0))
+    return wide.select("unit", pl.lit(index, pl.Int16).alias("cell"), **kept)

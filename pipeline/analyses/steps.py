@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from pipeline.days import LocalDay
 from pipeline.limits import Limits
 
 
@@ -21,7 +22,19 @@ def steps(readings: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     return joined.with_columns(pl.col("period_ms").fill_null(limits.period_ms))
 
 
+def counted_ms(day: LocalDay, limits: Limits) -> pl.Expr:
+    """Time that a reading counts for, ms: at most `late` periods, and nothing before midnight."""
+    since_midnight = pl.min_horizontal(pl.col("ts") - day.start, "period_ms")
+    return pl.min_horizontal(pl.col("dt_ms").fill_null(since_midnight), limits.late * pl.col("period_ms"))
+
+
 def change(column: str | pl.Expr) -> pl.Expr:
     """Difference to the unit's last reading (null at its first), Int32."""
     value = (pl.col(column) if isinstance(column, str) else column).cast(pl.Int32)
     return pl.when(pl.col("dt_ms").is_not_null()).then(value - value.shift(1))
+
+
+def with_the_one_before(rows: pl.LazyFrame, wanted: pl.Expr) -> pl.LazyFrame:
+    """The rows that are `wanted`, marked so, each still right behind the row before it: few rows to look closely at."""
+    marked = rows.with_columns(wanted=wanted.fill_null(value=False))
+    return marked.filter(pl.col("wanted") | pl.col("wanted").shift(-1, fill_value=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.analyses.curve import cells_in, highest_mv, lowest_mv, mean_mv, temps_in
-from pipeline.analyses.steps import change
+from pipeline.analyses.steps import change, counted_ms
 from pipeline.days import LocalDay
 from pipeline.limits import Limits
 from pipeline.quality import Quality
@@ -26,7 +26,7 @@ def throughput(readings: pl.LazyFrame, day: LocalDay, limits: Limits) -> pl.Lazy
         warm=pl.coalesce(pl.max_horizontal(temps), "temp_max_dc") if temps else pl.col("temp_max_dc"),
         n_cells=pl.sum_horizontal(pl.col(cells).is_not_null()) if cells else pl.lit(0),
         cells_mv=pl.sum_horizontal(pl.col(cells).cast(pl.Int32)) if cells else pl.lit(None, pl.Int32),
-        hours=_counted_ms(day, limits) / MS_PER_HOUR,
+        hours=counted_ms(day, limits) / MS_PER_HOUR,
     )
     sums = rows.group_by("unit").agg(*_sums(), *_summaries(), *_signs(day, limits))
     return (
@@ -34,11 +34,6 @@ def throughput(readings: pl.LazyFrame, day: LocalDay, limits: Limits) -> pl.Lazy
         .with_columns(dq=_quality(limits))
         .sort("unit")
     )
-
-
-def _counted_ms(day: LocalDay, limits: Limits) -> pl.Expr:
-    since_midnight = pl.min_horizontal(pl.col("ts") - day.start, "period_ms")
-    return pl.min_horizontal(pl.col("dt_ms").fill_null(since_midnight), limits.late * pl.col("period_ms"))
 
 
 def _sums() -> tuple[pl.Expr, ...]:
@@ -80,6 +75,7 @@ def _signs(day: LocalDay, limits: Limits) -> tuple[pl.Expr, ...]:
         pl.col("period_ms").first(),
         pl.max_horizontal(pl.col("dt_ms").max(), ts.min() - day.start, day.end - ts.max()).alias("max_gap_ms"),
         pl.col("full_mah").max(),
+        pl.col("soh_pm").mean(),
         (off & whole).any().alias("v_sum"),
         ((pl.col("low") < limits.cell_mv[0]) | (pl.col("high") > limits.cell_mv[1])).any().alias("v_out"),
         ((pl.col("cold") < limits.temp_dc[0]) | (pl.col("warm") > limits.temp_dc[1])).any().alias("t_out"),

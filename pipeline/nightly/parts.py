@@ -10,20 +10,24 @@ from typing import Protocol, TypeAlias
 import polars as pl
 
 from pipeline.analyses.cells import cells
+from pipeline.analyses.dynamics import dynamics
 from pipeline.analyses.episodes import episodes
 from pipeline.analyses.findings import identified
 from pipeline.analyses.imbalance import imbalance
 from pipeline.analyses.lockouts import lockouts
 from pipeline.analyses.since import since
 from pipeline.analyses.spread import spread
+from pipeline.analyses.step_sums import step_sums
 from pipeline.analyses.steps import steps
 from pipeline.analyses.throughput import throughput
 from pipeline.analyses.worklist import worklist
+from pipeline.chemistry import chemistry_of
 from pipeline.days import LocalDay
-from pipeline.limits import LFP, Limits, limits_for
+from pipeline.limits import LFP, limits_for
+from pipeline.nightly.estimates import carried, charge_marks, estimates
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised when the daily tables would come out differently; every night within reach is then worked through again."""
 MODULES = 200
 """Modules of a part: about 150 MB in memory at a reading every 10 s."""
@@ -32,12 +36,12 @@ HISTORY = timedelta(days=7)
 ELSEWHERE = ("edge", "stack", "module", "kind")
 """What the roster knows of a (site, unit)."""
 READ = (
-    *("ts", "arrival_ts", "clk", "voltage_mv", "current_ma", "soc_pm", "full_mah", "balancing", "faults"),
+    *("ts", "arrival_ts", "clk", "voltage_mv", "current_ma", "soc_pm", "soh_pm", "full_mah", "balancing", "faults"),
     *("cell_min_mv", "cell_max_mv", "temp_min_dc", "temp_max_dc"),
 )
 """What is read beside the cells and temperatures that the day's modules have."""
 
-MEASURED = ("module_day", "cell_day", "spread_hist")
+MEASURED = ("module_day", "cell_day", "spread_hist", "step_sum", "crossing", "anchor", "capacity")
 RUNS: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("site", "unit", "fault"), pl.String),
     **dict.fromkeys(("start", "end"), pl.Int64),
@@ -62,12 +66,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place with batteries, as the night sees it; `chemistry` by (stack, module), where the registry knows it."""
+    """A place with batteries, as the night sees it; by (stack, module) what the registry knows of its modules."""
 
     id: str
     installer: str
     tz: str
     chemistry: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    nominal_mah: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +117,12 @@ def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
     places = readings.group_by("site", "unit", *ELSEWHERE).agg(pl.col("ts").max(), pl.col("arrival_ts").max())
     newest = pl.col(ELSEWHERE).sort_by("ts").last()
     last = places.group_by("site", "unit").agg(newest, upto=pl.col("arrival_ts").max())
-    known = [(site.id, *place, kind) for site in sites for place, kind in site.chemistry.items()]
-    schema = dict.fromkeys(("site", "stack", "module", "chemistry"), pl.String)
+    known = [
+        (site.id, *place, site.chemistry.get(place), site.nominal_mah.get(place))
+        for site in sites
+        for place in {*site.chemistry, *site.nominal_mah}
+    ]
+    schema = {**dict.fromkeys(("site", "stack", "module", "chemistry"), pl.String), "rated_mah": pl.Float64}
     registry = pl.LazyFrame(known, schema=schema, orient="row")
     joined = last.join(registry, on=["site", "stack", "module"], how="left").sort("site", "unit")
     numbered = joined.with_columns(pl.col("chemistry").fill_null("lfp")).with_row_index("no")
@@ -122,7 +131,8 @@ def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
 
 def tables_of(part: Part, store: Store) -> Tables:
     """module_day, cell_day, spread_hist and finding of a part, ready for the archive."""
-    groups = [_measured(part, group, limits_for(str(name))) for (name,), group in part.roster.group_by("chemistry")]
+    grouped = part.roster.group_by("chemistry", maintain_order=True)
+    groups = [_measured(part, group, str(name), store) for (name,), group in grouped]
     tables = {name: pl.concat([_formed(name, part), *(group[name] for group in groups)]) for name in MEASURED}
     runs = pl.concat([pl.DataFrame(schema=RUNS), *(group["runs"] for group in groups)]).lazy()
     earlier = _earlier(store, part).lazy()
@@ -134,28 +144,43 @@ def tables_of(part: Part, store: Store) -> Tables:
     return tables | {"finding": _formed("finding", part, ranked.collect())}
 
 
-def _measured(part: Part, roster: pl.DataFrame, limits: Limits) -> Tables:
+def _measured(part: Part, roster: pl.DataFrame, name: str, store: Store) -> Tables:
     """What one chemistry's modules say; their readings are in memory here, and only here."""
+    limits, chemistry = limits_for(name), chemistry_of(name)
     numbered = part.readings.join(roster.lazy().select("site", "unit", "no"), on=["site", "unit"])
     named = numbered.drop("site", "unit").rename({"no": "unit"})
-    rows = steps(named, limits).collect(engine="streaming").lazy()
+    before = carried(store, part.sites, part.day.day, roster)
+    ordered = steps(named, limits).collect(engine="streaming").lazy()
+    rows = dynamics(ordered, before, part.day, limits, chemistry).collect().lazy()
     asked = {
         "module_day": throughput(rows, part.day, limits),
         "cell_day": cells(rows, limits),
         "spread_hist": spread(rows, limits),
         "runs": episodes(rows, part.day, limits),
+        "step_sum": step_sums(rows, limits, chemistry),
     }
-    whose = [
-        answer.rename({"unit": "no"}).join(_who(part), on="no", maintain_order="left") for answer in asked.values()
-    ]
-    answers = dict(zip(asked, pl.collect_all(whose), strict=True))
-    tables = {name: _formed(name, part, answers[name]) for name in MEASURED}
+    answers = dict(zip(asked, pl.collect_all(list(asked.values()), engine="streaming"), strict=True))
+    answers["module_day"] = _rated(answers["module_day"], roster)
+    tables = {name: _formed(name, part, _placed(answers[name], part)) for name in MEASURED if name in answers}
+    marks = charge_marks(store, part.day.day, tables, roster, chemistry)(rows, limits)
+    tables |= {name: _formed(name, part, _placed(frame, part)) for name, frame in marks.items()}
+    held, verdicts = estimates(store, part.day.day, tables, part.sites, chemistry)
+    tables["capacity"] = _formed("capacity", part, held.join(_who(part).collect(), on=["site", "unit"], how="left"))
     hist, cell_day, module_day = (tables[name].lazy() for name in ("spread_hist", "cell_day", "module_day"))
-    return {
-        **tables,
-        "runs": answers["runs"].select(*RUNS),
-        "finding": imbalance(hist, cell_day, module_day, limits).collect(),
-    }
+    uneven = imbalance(hist, cell_day, module_day, limits).collect()
+    runs = _placed(answers["runs"], part).select(*RUNS)
+    return {**tables, "runs": runs, "finding": pl.concat([uneven, *verdicts])}
+
+
+def _placed(answer: pl.DataFrame, part: Part) -> pl.DataFrame:
+    return answer.rename({"unit": "no"}).join(_who(part).collect(), on="no", maintain_order="left")
+
+
+def _rated(module_day: pl.DataFrame, roster: pl.DataFrame) -> pl.DataFrame:
+    """With `nominal_mah`: what the registry says, else what the BMS says, else not known."""
+    rated = roster.select(unit="no", rated="rated_mah")
+    joined = module_day.join(rated, on="unit", how="left", maintain_order="left")
+    return joined.with_columns(nominal_mah=pl.coalesce("rated", pl.col("full_mah").cast(pl.Float64))).drop("rated")
 
 
 def _who(part: Part) -> pl.LazyFrame:

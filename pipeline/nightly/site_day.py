@@ -17,7 +17,7 @@ import polars as pl
 from cellherd.config import FleetConfig
 from pipeline.days import date_at, local_day
 from pipeline.limits import HOUR, MINUTE
-from pipeline.nightly.parts import CODE_VERSION, Part, Site, Store, parts, tables_of
+from pipeline.nightly.parts import CODE_VERSION, MEASURED, Part, Site, Store, parts, tables_of
 from pipeline.schema import TABLES
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
     "sites_of",
 ]
 
-DAILY = ("module_day", "cell_day", "spread_hist", "finding")
+DAILY = (*MEASURED, "finding")
 SETTLE = 15 * MINUTE
 """After local midnight, so that what the outboxes still hold can come."""
 GRACE = 6 * HOUR
@@ -63,8 +63,17 @@ Publish: TypeAlias = Callable[[str, pl.DataFrame], None]
 
 def sites_of(fleet: FleetConfig) -> list[Site]:
     """The registry's sites with what it knows of their modules' chemistry."""
-    known = {site.id: {(m.stack, m.id): m.chemistry for m in fleet.module if m.site == site.id} for site in fleet.site}
-    return [Site(site.id, site.installer, site.tz, known[site.id]) for site in fleet.site]
+    modules = {site.id: {(m.stack, m.id): m for m in fleet.module if m.site == site.id} for site in fleet.site}
+    return [
+        Site(
+            site.id,
+            site.installer,
+            site.tz,
+            {place: m.chemistry for place, m in modules[site.id].items()},
+            {place: m.nominal_mah for place, m in modules[site.id].items() if m.nominal_mah},
+        )
+        for site in fleet.site
+    ]
 
 
 def nightly(
@@ -74,7 +83,7 @@ def nightly(
     progress: Progress = lambda _done, _all: None,
     publish: Publish | None = None,
 ) -> Night:
-    """Work through the local `day` of each site and replace its rows of module_day, cell_day, spread_hist, finding."""
+    """Work through the local `day` of each site and replace its rows of the DAILY tables."""
     rows, upto, done = dict.fromkeys(DAILY, 0), dict[str, int](), 0
     findings = [pl.DataFrame(schema=TABLES["finding"])]
     by_zone = groupby(sorted(sites, key=lambda site: (site.tz, site.id)), key=lambda site: site.tz)

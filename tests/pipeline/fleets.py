@@ -8,6 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.analyses.dynamics import dynamics
+from pipeline.analyses.steps import steps
+from pipeline.chemistry import LFP as LFP_CURVE
+from pipeline.days import local_day
+from pipeline.limits import LFP
 from pipeline.schema import READING, TABLES
 
 DAY = date(2026, 6, 1)
@@ -48,6 +53,13 @@ def reading(at: int, cell_mv: Iterable[int | None] = (), /, **said: Any) -> dict
 def frame(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
     """Readings as the archive gives them."""
     return pl.DataFrame(list(rows), schema=READING)
+
+
+def lived(rows: Iterable[dict[str, Any]], before: float | None = None) -> pl.LazyFrame:
+    """Readings of DAY as the analyses of a day see them; `before`: low-passed current of the evening before, mA."""
+    readings = frame(rows)
+    carried = readings.select("unit").unique().with_columns(lagged_before=pl.lit(before, pl.Float64))
+    return dynamics(steps(readings.lazy(), LFP), carried.lazy(), local_day(DAY, "UTC"), LFP, LFP_CURVE)
 
 
 class Shelf:

@@ -8,10 +8,9 @@ import pytest
 
 from pipeline.analyses.cells import cells
 from pipeline.analyses.spread import percentile, spread
-from pipeline.analyses.steps import steps
 from pipeline.limits import LFP, limits_for
 from pipeline.nightly.site_day import Site, nightly
-from tests.pipeline.fleets import DAY, MINUTE, Shelf, frame, reading
+from tests.pipeline.fleets import DAY, MINUTE, Shelf, frame, lived, reading
 
 BARN = Site("barn", "acme", "UTC")
 TOP, MID, BOTTOM = 3450, 3300, 3050
@@ -119,7 +118,7 @@ def test_steps_of_current_tell_each_cells_resistance() -> None:
     for n in range(200):
         ampere = 10 if n % 2 else -10
         rows.append(reading(n * MINUTE, [3300 + round(1000 * ampere * r) for r in ohm], current_ma=1000 * ampere))
-    day = cells(steps(frame(rows).lazy(), LFP), LFP).collect()
+    day = cells(lived(rows), LFP).collect()
     assert (day["sxy"] / day["sxx"]).to_list() == pytest.approx([1, 1, 2])  # mOhm
     assert day["jumps"].sum() == 0
 
@@ -129,6 +128,6 @@ def test_a_jumping_wire_is_counted_and_balancing_is_timed() -> None:
         reading(n * MINUTE, (3300, 3360 if n % 10 == 5 else 3300, 3300, 3300), balancing=0b100 if n < 30 else 0)
         for n in range(100)
     ]
-    day = cells(steps(frame(rows).lazy(), LFP), LFP).collect()
+    day = cells(lived(rows), LFP).collect()
     assert day["jumps"].to_list() == [0, 20, 0, 0]  # up and down again
     assert day["balancing_s"].to_list() == [0, 0, 30 * 60, 0]

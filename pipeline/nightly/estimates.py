@@ -1,0 +1,104 @@
+"""From the days behind and the day's own tables to what each cell holds and resists: the history that a night reads.
+
+Readings are never read again: compensation looks at 30 days of step sums, charge at 60 days of module_day, crossings
+and anchors, health at one row a cell and stretch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pipeline.analyses.anchors import anchors
+from pipeline.analyses.capacity import capacity
+from pipeline.analyses.crossings import crossings
+from pipeline.analyses.health import events, health
+from pipeline.analyses.ledger import ledger, offset
+from pipeline.analyses.resistance import growth, resistance, resistances
+from pipeline.analyses.step_sums import polarisation
+from pipeline.chemistry import Chemistry
+from pipeline.limits import Limits
+
+if TYPE_CHECKING:
+    from pipeline.nightly.parts import Store, Tables
+
+UNIT = ["site", "unit"]
+COMPENSATED, CLOSED = timedelta(days=30), timedelta(days=60)
+"""How far back current steps, and loops of charge, are looked at."""
+RATIO = (0.5, 3.0, 100)
+"""A cell's own share of the resistance is believed within these, and from so many steps."""
+
+Marks = Callable[[pl.LazyFrame, Limits], "Tables"]
+
+
+def carried(store: Store, sites: tuple[str, ...], day: date, roster: pl.DataFrame) -> pl.LazyFrame:
+    """(unit, lagged_before): the low-passed current at the end of the day before, by the roster's numbers."""
+    yesterday = store.scan("step_sum").filter((pl.col("day") == day - timedelta(days=1)) & pl.col("site").is_in(sites))
+    known = yesterday.select(*UNIT, lagged_before="lagged_ma").unique(UNIT)
+    return (
+        roster.lazy().select("site", "unit", "no").join(known, on=UNIT).select(unit="no", lagged_before="lagged_before")
+    )
+
+
+def charge_marks(store: Store, day: date, tables: Tables, roster: pl.DataFrame, chemistry: Chemistry) -> Marks:
+    """A function from readings to the tables crossing and anchor, with each module's own resistances."""
+    sites = tuple(roster["site"].unique())
+    sums = _with_today(store, "step_sum", tables, (day, sites, COMPENSATED))
+    rated = tables["module_day"].lazy().select(*UNIT, "nominal_mah")
+    own = polarisation(sums.join(rated, on=UNIT), chemistry, pl.col("nominal_mah"), UNIT)
+    shares = _ratios(_with_today(store, "cell_day", tables, (day, sites, COMPENSATED)), day)
+    known = roster.lazy().select("site", "unit", "no").join(own, on=UNIT).join(rated, on=UNIT)
+    resists = known.join(shares, on=UNIT, how="left").select(
+        *("fast_mohm", "slow_mohm", "ratios"), unit="no", nominal=pl.col("nominal_mah").fill_null(100_000)
+    )
+    told = resists.collect().lazy()
+
+    def marks(rows: pl.LazyFrame, limits: Limits) -> Tables:
+        return {
+            "crossing": crossings(rows, told, limits, chemistry).collect(),
+            "anchor": anchors(rows, told, limits, chemistry).collect(),
+        }
+
+    return marks
+
+
+def _ratios(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
+    least, most, steps = RATIO
+    share = pl.when(pl.col("steps_30") >= steps).then(pl.col("ratio_30").clip(least, most)).otherwise(1.0)
+    return resistances(cell_day, day).sort("cell").group_by(UNIT, maintain_order=True).agg(ratios=share.fill_null(1.0))
+
+
+def estimates(
+    store: Store, day: date, tables: Tables, sites: tuple[str, ...], chemistry: Chemistry
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The day's rows of capacity, and the findings on health and resistance."""
+    back = (day, sites, CLOSED)
+    modules = tables["module_day"].lazy()
+    days = _with_today(store, "module_day", tables, back)
+    passed = ledger(_with_today(store, "crossing", tables, back), days)
+    fixed = ledger(_with_today(store, "anchor", tables, back), days)
+    offsets = offset(passed.filter(pl.col("direction") == 1))
+    rated = modules.select(*UNIT, "nominal_mah")
+    recent = pl.col("day") >= day - timedelta(days=2)  # a stretch that ends today began within two days
+    held = capacity(passed.filter(recent), fixed.filter(recent), offsets, rated, chemistry)
+    today = held.filter(pl.col("day") == day).collect()
+    before = store.scan("capacity").filter((pl.col("day") < day) & pl.col("site").is_in(sites))
+    seen = events(pl.concat([before.select(today.columns), today.lazy()]), rated).collect().lazy()
+    whole = _with_today(store, "cell_day", tables, (day, sites, timedelta(days=3650)))
+    cells = whole.select(*UNIT, "cell", "day", "sxy", "sxx", "steps").collect().lazy()
+    resists = resistance(resistances(cells, day), growth(cells, day), modules)
+    return today, pl.collect_all([health(seen, modules, day), resists])
+
+
+def _with_today(
+    store: Store, table: str, tables: Tables, back: tuple[date, tuple[str, ...], timedelta]
+) -> pl.LazyFrame:
+    day, sites, reach = back
+    within = pl.col("day").is_between(day - reach, day, closed="none") & pl.col("site").is_in(sites)
+    today = tables[table]
+    known = today.select("site", "unit").unique().lazy()
+    past = store.scan(table).filter(within).join(known, on=UNIT, how="semi") if today.height else today.lazy().clear()
+    return pl.concat([past.select(today.columns), today.lazy()])
