@@ -52,13 +52,13 @@ class Chemistry:
     def soc_at(self, rest_mv: Floats) -> Floats:
         """SOC at a rest voltage (any shape, mV); beyond the curve's ends, its ends."""
         soc, mv = np.array(self.ocv).T
-        return np.interp(rest_mv, mv, soc)
+        return np.asarray(np.interp(rest_mv, mv, soc))
 
     def mv_per_soc(self, soc: Floats) -> Floats:
         """Slope of the rest voltage, mV for a whole charge, over +/- half a percent of SOC."""
         known, mv = np.array(self.ocv).T
         low, high = np.clip(soc - 0.005, 0, 1), np.clip(soc + 0.005, 0, 1)
-        return (np.interp(high, known, mv) - np.interp(low, known, mv)) / (high - low)
+        return np.asarray((np.interp(high, known, mv) - np.interp(low, known, mv)) / (high - low))
 
 
 LFP = Chemistry(

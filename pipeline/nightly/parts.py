@@ -18,7 +18,7 @@ from pipeline.analyses.lockouts import lockouts
 from pipeline.analyses.since import since
 from pipeline.analyses.spread import spread
 from pipeline.analyses.step_sums import step_sums
-from pipeline.analyses.steps import steps
+from pipeline.analyses.steps import in_order, timed
 from pipeline.analyses.throughput import throughput
 from pipeline.analyses.worklist import worklist
 from pipeline.chemistry import chemistry_of
@@ -150,7 +150,7 @@ def _measured(part: Part, roster: pl.DataFrame, name: str, store: Store) -> Tabl
     numbered = part.readings.join(roster.lazy().select("site", "unit", "no"), on=["site", "unit"])
     named = numbered.drop("site", "unit").rename({"no": "unit"})
     before = carried(store, part.sites, part.day.day, roster)
-    ordered = steps(named, limits).collect(engine="streaming").lazy()
+    ordered = timed(in_order(named.collect(engine="streaming")).lazy(), limits)
     rows = dynamics(ordered, before, part.day, limits, chemistry).collect().lazy()
     asked = {
         "module_day": throughput(rows, part.day, limits),

@@ -1,4 +1,4 @@
-"""Modules that are filled and emptied every day by a small equivalent circuit, whose capacity and resistance are known."""
+"""Modules filled and emptied every day by a small equivalent circuit whose capacity and resistance are known."""
 
 from __future__ import annotations
 
