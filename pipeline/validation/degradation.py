@@ -1,0 +1,103 @@
+"""Validation of capacity and resistance: what the nights say of simulated modules against what they truly hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+from pipeline.chemistry import Floats
+from pipeline.validation.row import Row, judged, rmse
+
+SETTLED = 30
+"""Days from the record's begin on which a 30-day figure is judged."""
+LONG = 100
+"""Days between two SOH values whose difference is judged."""
+CELL_KEY, KEY = ["site", "unit", "day", "cell"], ["site", "unit", "day"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Highest allowed: RMSE of SOH, of its change, of relative capacity and of relative resistance, in %."""
+
+    soh: float = 1.5
+    change: float = 0.3
+    cell: float = 0.2
+    ratio: float = 2.5
+    coverage: tuple[float, float] = (0.90, 0.98)
+
+
+BASE = Bars()
+STRONG = Bars(soh=2.0, cell=1.0)
+
+
+def degradation(
+    tables: Mapping[str, pl.DataFrame], truth: Iterable[Mapping[str, pl.DataFrame]], bars: Bars
+) -> list[Row]:
+    """Rows (name, target, figure, lo, hi, ok) from the nights' `finding`, `capacity` and `cell_day` and a day's truths.
+
+    `truth` are Day.truth of the simulator, in order. Modules without a planted flaw count for relative capacity.
+    """
+    days = list(truth)
+    modules = pl.concat([day["module"] for day in days])
+    cells = pl.concat([day["cell"] for day in days])
+    flawed = pl.concat([day["flaw"] for day in days]).select("unit").unique()
+    said = _said(tables["finding"], modules)
+    return [
+        judged("SOH, 30 days, RMSE", (0, bars.soh), _by_unit(said, "off"), rmse),
+        judged("SOH within its 95 % interval", bars.coverage, _by_unit(said, "inside"), lambda e: float(np.mean(e))),
+        judged(f"change of SOH over {LONG} days, RMSE", (0, bars.change), _by_unit(_changes(said), "off"), rmse),
+        judged("relative cell capacity, RMSE", (0, bars.cell), _cells(tables["capacity"], cells, flawed), rmse),
+        judged("relative cell resistance, 30 days, RMSE", (0, bars.ratio), _ratios(tables["cell_day"], cells), rmse),
+    ]
+
+
+def _by_unit(frame: pl.DataFrame, column: str) -> list[Floats]:
+    return [g[column].cast(pl.Float64).to_numpy() for _, g in frame.group_by("site", "unit", maintain_order=True)]
+
+
+def _said(finding: pl.DataFrame, modules: pl.DataFrame) -> pl.DataFrame:
+    """Published SOH beside the true one, points."""
+    health = finding.filter((pl.col("analysis") == "health") & pl.col("status").is_in(["ok", "finding"]))
+    begin = modules.group_by("site", "unit").agg(begin=pl.col("day").min())
+    both = health.join(modules.select(*KEY, "soh"), on=KEY).join(begin, on=["site", "unit"])
+    late = both.filter(pl.col("day") >= pl.col("begin") + timedelta(days=SETTLED))
+    true = 100 * pl.col("soh")
+    return late.with_columns(
+        true=true, off=pl.col("value") - true, inside=true.is_between(pl.col("lo"), pl.col("hi"))
+    ).sort(KEY)
+
+
+def _changes(said: pl.DataFrame) -> pl.DataFrame:
+    """Difference of the last and first SOH of a module, where they lie far apart, against the true one."""
+    ends = said.group_by("site", "unit").agg(
+        span=(pl.col("day").max() - pl.col("day").min()).dt.total_days(),
+        off=(pl.col("off").last() - pl.col("off").first()),
+    )
+    return ends.filter(pl.col("span") >= LONG)
+
+
+def _cells(capacity: pl.DataFrame, cells: pl.DataFrame, flawed: pl.DataFrame) -> list[Floats]:
+    """Error of each cell's capacity relative to its module's median, %, over the last 30 days of marks."""
+    last = pl.col("day").max() - timedelta(days=SETTLED)
+    marks = capacity.filter((pl.col("method") != "anchors") & (pl.col("day") > last)).join(
+        flawed, on="unit", how="anti"
+    )
+    held = marks.group_by("site", "unit", "cell").agg(pl.col("mah").median())
+    true = cells.filter(pl.col("day") > last).group_by("site", "unit", "cell").agg(pl.col("capacity_ah").median())
+    both = held.join(true, on=["site", "unit", "cell"])
+    share = [pl.col(name) / pl.col(name).median().over("site", "unit") for name in ("mah", "capacity_ah")]
+    return _by_unit(both.with_columns(off=100 * (share[0] / share[1] - 1)).sort("site", "unit", "cell"), "off")
+
+
+def _ratios(cell_day: pl.DataFrame, cells: pl.DataFrame) -> list[Floats]:
+    last = pl.col("day").max() - timedelta(days=SETTLED)
+    key = ["site", "unit", "cell"]
+    seen = cell_day.filter(pl.col("day") > last).group_by(key).agg(r=pl.col("sxy").sum() / pl.col("sxx").sum())
+    true = cells.filter(pl.col("day") > last).group_by(key).agg(pl.col("fast_mohm").median())
+    both = seen.join(true, on=key).drop_nulls()
+    share = [pl.col(name) / pl.col(name).median().over("site", "unit") for name in ("r", "fast_mohm")]
+    return _by_unit(both.with_columns(off=100 * (share[0] / share[1] - 1)).sort(key), "off")
