@@ -101,4 +101,5 @@ def _with_today(
     today = tables[table]
     known = today.select("site", "unit").unique().lazy()
     past = store.scan(table).filter(within).join(known, on=UNIT, how="semi") if today.height else today.lazy().clear()
-    return pl.concat([past.select(today.columns), today.lazy()])
+    order = [name for name in (*UNIT, "day", "cell", "ts") if name in today.columns]
+    return pl.concat([past.select(today.columns), today.lazy()]).sort(order)  # sums then come out the same every time
