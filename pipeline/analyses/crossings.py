@@ -53,7 +53,7 @@ def _compensated(rows: pl.DataFrame, names: list[str]) -> Floats:
     ratios = rows.select(
         pl.col("ratios").list.get(int(name[1:]), null_on_oob=True).fill_null(1.0).alias(name) for name in names
     ).to_numpy()
-    return volts - kt * (fast * ratios * ampere + slow * lagged) / 1000
+    return np.asarray(volts - kt * (fast * ratios * ampere + slow * lagged) / 1000)
 
 
 def _passing(rows: pl.DataFrame, volts: Floats, chemistry: Chemistry, way: int) -> pl.DataFrame:

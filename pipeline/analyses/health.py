@@ -125,6 +125,11 @@ def _told() -> dict[str, pl.Expr]:
         "reasons": as_json(pl.concat_list(asks, below, limits).list.drop_nulls()),
         "action": as_json(pl.concat_list(wanted).list.drop_nulls()),
         "evidence": as_json(
-            pl.struct(table=pl.lit("capacity"), n=n, last=pl.col("last").cast(pl.String), **numbers, **device)
+            pl.struct(
+                pl.lit("capacity").alias("table"),
+                n.alias("n"),
+                pl.col("last").cast(pl.String),
+                *(value.alias(name) for name, value in (numbers | device).items()),
+            )
         ),
     }

@@ -39,7 +39,11 @@ def polarisation(sums: pl.LazyFrame, chemistry: Chemistry, nominal_mah: pl.Expr,
     Where there were too few steps, the chemistry's for a module of this size: `regressed` is then false. Reference:
     two-term regression on current and low-passed current, accepted above 2000 A^2 and off collinearity.
     """
-    total = sums.group_by(by).agg(*(pl.col(name).sum() for name in SUMS), nominal=nominal_mah.drop_nulls().last())
+    total = (
+        sums.sort(*by, "day")
+        .group_by(by)
+        .agg(*(pl.col(name).sum() for name in SUMS), nominal=nominal_mah.drop_nulls().last())
+    )
     det = pl.col("s11") * pl.col("s22") - pl.col("s12") ** 2
     good = (pl.col("s11") > 2000) & (det > 1e-3 * pl.col("s11") * pl.col("s22"))
     fast = (pl.col("sy1") * pl.col("s22") - pl.col("sy2") * pl.col("s12")) / det

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from cellherd.errors import CellherdError
+from pipeline.analyses.health import WINDOW
 from pipeline.analyses.spread import percentile
 from pipeline.nightly.parts import Store
 from pipeline.quality import said
@@ -30,6 +31,7 @@ def explained(store: Store, day: date, module: str, sites: list[str]) -> Iterato
     yield _day(row)
     yield _spread(store.scan("spread_hist").filter(mine))
     yield _cells(store.scan("cell_day").filter(mine).sort("cell").collect())
+    yield _capacity(store, row, day)
     yield _verdicts(store.scan("finding").filter(mine).sort("analysis", "pattern").collect())
 
 
@@ -81,6 +83,23 @@ def _cells(cell_day: pl.DataFrame) -> Table:
         volts = [f"{row[name] / 1000:.3f} V" for name in ("min_mv", "max_mv")]
         counts = [str(row[name]) for name in ("top_first", "top_last", "bottom_first", "mid_far", "jumps")]
         table.add_row(str(row["cell"] + 1), *volts, *counts)
+    return table
+
+
+def _capacity(store: Store, row: Row, day: date) -> Table:
+    """How the state of health came about: the last 30 days' stretches from full to empty, and what they gave."""
+    table = Table("full to empty, 30 days", "stretches", "median cell", "weakest cell", "offset taken off", box=None)
+    mine = (pl.col("site") == row["site"]) & (pl.col("unit") == row["unit"])
+    recent = mine & pl.col("day").is_between(day - WINDOW, day, closed="right")
+    cells = store.scan("capacity").filter(recent).group_by("method", "cell")
+    held = cells.agg(pl.col("mah").median(), pl.col("offset_ma").median(), n=pl.len()).collect()
+    for (method,), rows in held.sort("method", "mah").group_by("method", maintain_order=True):
+        weakest = f"cell {rows['cell'][0] + 1}: {_in(rows['mah'][0], 1000, 'Ah')}"
+        offset = rows["offset_ma"].median()
+        median, taken = rows["mah"].median(), offset if isinstance(offset, float) else None
+        told = _in(median if isinstance(median, float) else None, 1000, "Ah")
+        table.add_row(str(method).replace("_", " "), str(rows["n"].max()), told, weakest, _in(taken, 1, "mA"))
+    table.add_row("nominal", "", _in(row["nominal_mah"], 1000, "Ah"), "", "")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,11 +28,13 @@ class Bars:
     change: float = 0.3
     cell: float = 0.2
     ratio: float = 2.5
+    tau_s: float = 90.0  # of the simulated slow part: a step's pulse has 1 - exp(-period / tau) of it
+    period_s: float = 60.0
     coverage: tuple[float, float] = (0.90, 0.98)
 
 
 BASE = Bars()
-STRONG = Bars(soh=2.0, cell=1.0)
+STRONG = Bars(soh=2.0, cell=1.0, tau_s=120.0)
 
 
 def degradation(
@@ -51,7 +54,9 @@ def degradation(
         judged("SOH within its 95 % interval", bars.coverage, _by_unit(said, "inside"), lambda e: float(np.mean(e))),
         judged(f"change of SOH over {LONG} days, RMSE", (0, bars.change), _by_unit(_changes(said), "off"), rmse),
         judged("relative cell capacity, RMSE", (0, bars.cell), _cells(tables["capacity"], cells, flawed), rmse),
-        judged("relative cell resistance, 30 days, RMSE", (0, bars.ratio), _ratios(tables["cell_day"], cells), rmse),
+        judged(
+            "relative cell resistance, 30 days, RMSE", (0, bars.ratio), _ratios(tables["cell_day"], cells, bars), rmse
+        ),
     ]
 
 
@@ -93,11 +98,13 @@ def _cells(capacity: pl.DataFrame, cells: pl.DataFrame, flawed: pl.DataFrame) ->
     return _by_unit(both.with_columns(off=100 * (share[0] / share[1] - 1)).sort("site", "unit", "cell"), "off")
 
 
-def _ratios(cell_day: pl.DataFrame, cells: pl.DataFrame) -> list[Floats]:
+def _ratios(cell_day: pl.DataFrame, cells: pl.DataFrame, bars: Bars) -> list[Floats]:
+    """Error of each cell's pulse resistance relative to its module's median, %. Steps are as long as the period."""
     last = pl.col("day").max() - timedelta(days=SETTLED)
     key = ["site", "unit", "cell"]
     seen = cell_day.filter(pl.col("day") > last).group_by(key).agg(r=pl.col("sxy").sum() / pl.col("sxx").sum())
-    true = cells.filter(pl.col("day") > last).group_by(key).agg(pl.col("fast_mohm").median())
+    pulse = pl.col("fast_mohm") + (1 - math.exp(-bars.period_s / bars.tau_s)) * pl.col("slow_mohm")
+    true = cells.filter(pl.col("day") > last).group_by(key).agg(pulse.median().alias("pulse"))
     both = seen.join(true, on=key).drop_nulls()
-    share = [pl.col(name) / pl.col(name).median().over("site", "unit") for name in ("r", "fast_mohm")]
+    share = [pl.col(name) / pl.col(name).median().over("site", "unit") for name in ("r", "pulse")]
     return _by_unit(both.with_columns(off=100 * (share[0] / share[1] - 1)).sort(key), "off")

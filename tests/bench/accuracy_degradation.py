@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
 
 import polars as pl
 
@@ -56,12 +58,14 @@ def main() -> None:
     for name, default in (("modules", 20), ("days", 40), ("every", 1), ("seed", 101), ("period", 60)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--polarisation", choices=("base", "strong", "varied"), default="base")
+    parser.add_argument("--start", type=date.fromisoformat, default=date(2026, 4, 1))
     parser.add_argument("--flaws", type=float, default=0.0)
     asked = parser.parse_args()
     plan = FleetPlan(
         modules=asked.modules,
         days=asked.days,
         every=asked.every,
+        start=asked.start,
         seed=asked.seed,
         period_s=asked.period,
         polarisation=asked.polarisation,
@@ -70,7 +74,7 @@ def main() -> None:
     tables, truths = worked(plan)
     bars = BASE if plan.polarisation == "base" else STRONG
     print(f"{plan.modules} modules, {plan.days} days, seed {plan.seed}, {plan.polarisation}")
-    show(degradation(tables, truths, bars))
+    show(degradation(tables, truths, replace(bars, period_s=plan.period_s)))
 
 
 if __name__ == "__main__":
