@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-
 import polars as pl
 
 from pipeline.analyses.findings import as_json, finding, reason
 from pipeline.analyses.ledger import UNIT
+from pipeline.analyses.pulses import STEPS, WINDOWS
 from pipeline.quality import CELLS_DOUBTFUL
 
-WINDOWS = (1, 7, 30, 90)
-"""Days over which the sums of current steps are added."""
-BASELINE = timedelta(days=60)
 WEAK, WEAK_IN_A_WEEK, GROWTH = 1.25, 1.40, 0.30
-STEPS = 50
-"""Current steps in a window before its resistance means anything."""
 SIGMA_FLOOR, SIGMA_STEP = 0.015, 0.14
 """Of a ratio: what no number of steps takes away, and what one step has, as shares."""
-CELL = [*UNIT, "cell"]
-
-
-def resistances(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
-    """By cell: r_1, r_7, r_30, r_90 (mOhm at 25 degC), ratio_* to the module's median cell, steps_*.
-
-    A pulse resistance at the sampling period: compare ratios and changes, never two sampling periods.
-    """
-    within = {n: pl.col("day") > day - timedelta(days=n) for n in WINDOWS}
-    sums = (
-        cell_day.filter(pl.col("day") <= day)
-        .group_by(CELL)
-        .agg(
-            *(pl.col("sxy").filter(w).sum().alias(f"xy_{n}") for n, w in within.items()),
-            *(pl.col("sxx").filter(w).sum().alias(f"xx_{n}") for n, w in within.items()),
-            *(pl.col("steps").filter(w).sum().alias(f"steps_{n}") for n, w in within.items()),
-        )
-    )
-    values = {f"r_{n}": pl.when(pl.col(f"xx_{n}") > 0).then(pl.col(f"xy_{n}") / pl.col(f"xx_{n}")) for n in WINDOWS}
-    medians = {f"ratio_{n}": pl.col(f"r_{n}") / pl.col(f"r_{n}").median().over(UNIT) for n in WINDOWS}
-    kept = [*CELL, *values, *medians, *(f"steps_{n}" for n in WINDOWS)]
-    return sums.with_columns(**values).with_columns(**medians).select(kept).sort(CELL)
-
-
-def growth(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
-    """By module: growth_a, the yearly growth (share) of its median cell's resistance since its first 60 days.
-
-    From the last 90 days against the first 60, once they lie apart.
-    """
-    began = pl.col("day").min().over(UNIT) + BASELINE
-    late = pl.col("day") > day - timedelta(days=90)
-    halves = {"first": cell_day.filter(pl.col("day") < began), "now": cell_day.filter(late & (pl.col("day") >= began))}
-    each = {
-        name: half.group_by(CELL)
-        .agg(
-            r=pl.col("sxy").sum() / pl.col("sxx").sum(), at=pl.col("day").mean().cast(pl.Date), n=pl.col("steps").sum()
-        )
-        .filter(pl.col("n") >= STEPS)
-        .group_by(UNIT)
-        .agg(pl.col("r").median().alias(f"r_{name}"), pl.col("at").max().alias(f"at_{name}"))
-        for name, half in halves.items()
-    }
-    years = (pl.col("at_now") - pl.col("at_first")).dt.total_days() / 365
-    both = each["first"].join(each["now"], on=UNIT)
-    return both.with_columns(growth_a=pl.when(years > 60 / 365).then((pl.col("r_now") / pl.col("r_first") - 1) / years))
 
 
 def resistance(cells: pl.LazyFrame, grown: pl.LazyFrame, module_day: pl.LazyFrame) -> pl.LazyFrame:

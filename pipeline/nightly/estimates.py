@@ -15,9 +15,11 @@ import polars as pl
 from pipeline.analyses.anchors import anchors
 from pipeline.analyses.capacity import capacity
 from pipeline.analyses.crossings import crossings
-from pipeline.analyses.health import events, health
+from pipeline.analyses.health import health
 from pipeline.analyses.ledger import ledger, offset
-from pipeline.analyses.resistance import growth, resistance, resistances
+from pipeline.analyses.pulses import growth, resistances
+from pipeline.analyses.resistance import resistance
+from pipeline.analyses.soh import events
 from pipeline.analyses.step_sums import polarisation
 from pipeline.chemistry import Chemistry
 from pipeline.limits import Limits

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from cellherd.errors import CellherdError
-from pipeline.analyses.health import WINDOW
+from pipeline.analyses.soh import WINDOW
 from pipeline.analyses.spread import percentile
 from pipeline.nightly.parts import Store
 from pipeline.quality import said

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
+from math import isnan
 
 import polars as pl
 
@@ -47,7 +48,7 @@ def worked(plan: FleetPlan) -> tuple[dict[str, pl.DataFrame], list[Mapping[str, 
 def show(rows: list[Row]) -> None:
     """Target, figure and verdict, a line each."""
     for row in rows:
-        verdict = "ok" if row.ok else "MISSED"
+        verdict = "not judged" if isnan(row.figure) else "ok" if row.ok else "MISSED"
         low, high = row.target
         print(f"{row.name:<42} {low:g}..{high:g}  {row.figure:7.3f}  ({row.lo:.3f}..{row.hi:.3f})  {verdict}")
 
