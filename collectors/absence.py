@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeAlias
 
 from cellherd.clock import EARLIEST
+from collectors.boots import GOOD, Boots
 from collectors.entries import About, Entry, Instant, gap
 from collectors.outbox import Reading
 
@@ -14,13 +17,17 @@ Place = tuple[str, str]
 """Stack and module."""
 
 
-def edge_off(before: Iterable[Reading], periods: Mapping[Place, int], start: Instant) -> Iterator[Entry]:
-    """Gap records for all slots between what `before` (newest first) tells of a module and the start.
+Seen: TypeAlias = Mapping[Place, tuple[About, int]]
+"""Of each module its last reading or gap, and the wall time up to which its slots are accounted for."""
+
+
+def edge_off(seen: Seen, periods: Mapping[Place, int], start: Instant) -> Iterator[Entry]:
+    """Gap records for all slots between what was last seen of a module and the start.
 
     `periods` are ms by module. Where the machine went on running, its boot clock measures the span; else the wall
     clock, and a clock that has gone back gives no gap.
     """
-    for place, (about, until) in _last(before, periods).items():
+    for place, (about, until) in seen.items():
         if about.boot == start.boot:
             off = start.bt - (about.bt + until - about.ts)
         elif until > EARLIEST:
@@ -33,8 +40,32 @@ def edge_off(before: Iterable[Reading], periods: Mapping[Place, int], start: Ins
             yield gap(about, start, "edge_off", {**span, "slots": slots})
 
 
-def _last(before: Iterable[Reading], periods: Mapping[Place, int]) -> dict[Place, tuple[About, int]]:
-    """Of each module its last reading or gap, and the wall time up to which its slots are accounted for."""
+class Absence:
+    """Told at once where the machine went on running, else as soon as the time is known: a clock that woke up in 1970,
+    or jumped a year, would make nonsense of it."""
+
+    def __init__(self, seen: Seen, periods: Mapping[Place, int], start: Instant) -> None:
+        self._seen, self._periods, self._start = dict(seen), periods, start
+
+    def told(self, now: Instant, boots: Boots, *, last: bool = False) -> list[Entry]:
+        """The gaps that can be told now; with `last` all of them, by whatever clock there is."""
+        if not self._seen:
+            return []
+        start = Instant(now.ts - (now.bt - self._start.bt), self._start.bt, now.clk, now.boot)
+        ripe = {}
+        for place, (about, until) in self._seen.items():
+            placed = (about.ts, about.clk) if about.boot == now.boot else boots.placed(about, now)
+            known = placed is not None and (about.boot == now.boot or now.clk in GOOD)
+            if known or last:
+                ts = placed[0] if placed else about.ts
+                ripe[place] = replace(about, ts=ts), until + ts - about.ts
+        for place in ripe:
+            del self._seen[place]
+        return list(edge_off(ripe, self._periods, start))
+
+
+def last_seen(before: Iterable[Reading], periods: Mapping[Place, int]) -> Seen:
+    """What `before` (rows, newest first) tells of each module."""
     found: dict[Place, tuple[About, int]] = {}
     for row, body in before:
         about, place = row.about, (row.about.stack, row.about.module)

@@ -17,10 +17,10 @@ import typer
 
 from cellherd.clock import Clock, SystemClock
 from cellherd.reading import as_row
-from collectors.edge import FILE
 from collectors.emulators import fleet, site
 from collectors.entries import About, Entry
 from collectors.outbox import Outbox
+from collectors.safekeeping import FILE
 
 CAP_BYTES = 512 * 2**20
 COMMIT = 2_000

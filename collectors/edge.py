@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import IO
 
-from cellherd import topics
+from cellherd import __version__, topics
 from cellherd.clock import Clock, SystemClock
 from cellherd.config import EdgeConfig
 from cellherd.errors import BadPayload, CellherdError
 from cellherd.systemd import notify
 from cellherd.topics import BANK
 from collectors import orders
-from collectors.absence import LOOK_BACK, Place, edge_off
+from collectors.absence import LOOK_BACK, Absence, Place, last_seen
 from collectors.asking import configured
 from collectors.drivers import driver
 from collectors.entries import Entry, about_edge
@@ -26,33 +28,47 @@ from collectors.events import Device, modules_by_address
 from collectors.hand import Hand
 from collectors.health import Written, health, status
 from collectors.links import check_link
-from collectors.outbox import Outbox, damaged, open_outbox, put_aside
+from collectors.outbox import Outbox
 from collectors.publish import WILL, Publisher, line_of
+from collectors.safekeeping import FILE, Safekeeping
 from collectors.sender import Sender
 from collectors.station import Station
+from collectors.timekeeping import Timekeeper
+from collectors.vitals import Durations, vitals
 
-FILE = "outbox.db"
 TURN_S = 0.5
 HEALTH_S = 60.0
 WATCHDOG_S = 10.0
 LONGEST_S = 60.0
 """A part that has not turned for so long hangs."""
-DISK_PAUSE_S = 5.0
 log = logging.getLogger(__name__)
 
 
 def run(config: EdgeConfig, state: Path, stop: Event) -> None:
     """Collect and publish until `stop`. Raises CellherdError for what a person must mend before it can begin."""
     found = devices(config)
-    state.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), _refusing(state):
+        state.mkdir(parents=True, exist_ok=True)
+    if not _read_only(state) and not (os.access(state, os.W_OK | os.X_OK) and _writable(state / FILE)):
+        raise CellherdError(f"{state}: may not be written by this user; `cellherd doctor` says who may")
     with _alone(state):
-        try:
-            edge = Edge(config, found, state)
-        except sqlite3.OperationalError as error:
-            raise CellherdError(
-                f"{state / FILE} cannot be opened: {error}; `cellherd doctor` looks at the disk"
-            ) from None
-        edge.run(stop)
+        Edge(config, found, state).run(stop)
+
+
+@contextmanager
+def _refusing(state: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CellherdError(f"{state}: cannot be made: {error.strerror}; name another one with --state") from None
+
+
+def _read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _writable(path: Path) -> bool:
+    return not path.exists() or os.access(path, os.W_OK)
 
 
 def devices(config: EdgeConfig) -> list[Device]:
@@ -72,7 +88,12 @@ def devices(config: EdgeConfig) -> list[Device]:
 
 def _alone(state: Path) -> IO[str]:
     """A lock on the state folder, for as long as the file is open."""
-    lock = (state / "edge.lock").open("w")
+    path = state / "edge.lock"
+    with suppress(OSError):  # on a disk that is read-only the old file serves
+        path.touch()
+    if not path.exists():
+        log.warning("%s cannot be made; whether another edge runs on this folder is not known", path)
+    lock = (path if path.exists() else Path(os.devnull)).open()
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -83,26 +104,39 @@ def _alone(state: Path) -> IO[str]:
     return lock
 
 
+def _alive() -> None:
+    """A sign of life during long work, at the start and later."""
+    notify("EXTEND_TIMEOUT_USEC=60000000")
+    notify("WATCHDOG=1")
+
+
 class Edge:
     """One thread for outbox and sender, one for the broker, one a port."""
 
     def __init__(self, config: EdgeConfig, found: Iterable[Device], state: Path, clock: Clock | None = None) -> None:
-        self._config, self._devices, self._clock = config, list(found), clock or SystemClock()
-        self._path = state / FILE
+        self._config, self._devices, self._folder = config, list(found), state
+        self._clock = Timekeeper(clock or SystemClock())
         self._wake = Event()
-        self._outbox = self._opened()
-        self._publisher = Publisher(line_of(config, self._outbox.client), self._wake.set)
+        self._keeping = Safekeeping(state, self._clock, config.outbox.cap_mb * 2**20, self._periods(), _alive)
+        self._publisher = Publisher(line_of(config, self._outbox.client), self._wake.set, self._clock)
         self._sender = self._made_sender()
         self._hand = Hand(self._wake.set)
         self._station = Station(self._devices, self._hand.take, self._clock)
-        self._hand.add(edge_off(self._outbox.before(LOOK_BACK), self._periods(), self._outbox.instant()))
-        self._written = Written()
+        seen = last_seen(self._outbox.before(LOOK_BACK), self._periods())
+        self._absence = Absence(seen, self._periods(), self._outbox.instant())
+        self._tell("started", f"version {__version__}, {len(self._station.ports)} ports")
+        self._written, self._commits = Written(), Durations()
         self._connection = 0
-        self._commit_at = self._health_at = self._watchdog_at = self._disk_at = 0.0
-        self._disk_trouble = ""
+        self._older: set[str] = set()
+        self._commit_at = self._health_at = self._watchdog_at = 0.0
 
-    def _opened(self) -> Outbox:
-        return open_outbox(self._path, self._clock, self._config.outbox.cap_mb * 2**20)
+    @property
+    def _outbox(self) -> Outbox:
+        return self._keeping.outbox
+
+    def _tell(self, code: str, text: str) -> None:
+        about = about_edge(self._outbox.instant(), "edge")
+        self._hand.add([Entry(about, {"code": code, "text": text}, urgent=True)])
 
     def _made_sender(self) -> Sender:
         return Sender(self._config.edge, self._outbox, self._publisher.send)
@@ -132,21 +166,26 @@ class Edge:
             self.turn(monotonic())
         notify("STOPPING=1")
         self._station.stop()
-        self._guarded(self._last_commit)
+        self._guarded(self._last_commit, monotonic())
         self._publisher.send(topics.status(self._config.edge), WILL, retain=True)
         self._publisher.stop()
 
     def turn(self, now: float) -> None:
         """One round: what the server said, what was read, what is to be sent."""
-        if self._disk_trouble and not self._disk_mended(now):
-            return
-        self._guarded(lambda: self._work(now))
+        if self._keeping.mend(now):
+            self._renewed()
+        self._guarded(lambda: self._work(now), now)
         if now >= self._watchdog_at and self._well(now):
             notify("WATCHDOG=1")
             self._watchdog_at = now + WATCHDOG_S
 
     def _work(self, now: float) -> None:
+        if (text := self._clock.look()) is not None:
+            log.warning("%s", text)
+            self._tell("clock", text)
+        self._hand.add(self._absence.told(self._outbox.instant(), self._outbox.boots))
         self._obey()
+        self._look_back()
         if self._hand.urgent or now >= self._commit_at:
             self._commit()
             self._commit_at = now + self._config.outbox.commit_s
@@ -163,17 +202,32 @@ class Edge:
                 log.warning("the server said something that is not understood: %s", error)
                 continue
             if isinstance(order, orders.Receipt):
+                self._clock.heard(order.srv_ts)
                 self._sender.receipt(order)
             else:
                 self._sender.replay(order)
 
+    def _look_back(self) -> None:
+        """Whether the file is an older copy of itself: the server has numbers that were given and are gone."""
+        for epoch in self._outbox.rolled_back - self._older:
+            self._older.add(epoch)
+            log.warning("the outbox is older than what was sent of epoch %s: was a card or a backup put back?", epoch)
+            self._tell("rolled_back", f"the outbox is older than what was sent of epoch {epoch}")
+            if epoch == self._outbox.last()[0]:
+                self._outbox.renew()
+
     def _commit(self) -> None:
+        self._hand.add(self._keeping.notes)
+        self._keeping.notes.clear()
         entries = self._hand.gather(self._outbox.instant())
+        began = monotonic()
         self._sender.committed(self._outbox.commit(entries))
+        self._commits.add(monotonic() - began)
         self._hand.done()
 
     def _last_commit(self) -> None:
         self._obey()
+        self._hand.add(self._absence.told(self._outbox.instant(), self._outbox.boots, last=True))
         self._commit()
         self._sender.turn(monotonic())
         self._outbox.close()
@@ -184,45 +238,33 @@ class Edge:
             return
         if self._connection != self._publisher.connections:
             self._connection = self._publisher.connections
-            self._sender.reconnected()
-        edge, written = self._config.edge, self._written.today(self._clock.wall())
-        told = health(self._outbox, self._path.parent, written, self._station.counts())
+            self._sender.reconnected(self._publisher.lost)
+        self._keeping.tend()
+        edge = self._config.edge
+        told = {
+            "disk": self._keeping.trouble or "ok",
+            "written_today": self._written.today(self._clock.wall()),
+            "commit_ms": self._commits.p99(),
+            **vitals(self._folder),
+            "ports": self._station.counts(),
+        }
         self._publisher.send(topics.status(edge), status(self._outbox), retain=True)
-        self._publisher.send(topics.health(edge), told, retain=True)
+        self._publisher.send(topics.health(edge), health(self._outbox, told), retain=True)
         self._health_at = now + HEALTH_S
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """Do something with the outbox; a disk that fails costs no reading, only time."""
+    def _guarded(self, work: Callable[[], None], now: float) -> None:
+        """Do something with the outbox; a disk that fails costs no reading."""
         try:
             work()
         except sqlite3.Error as error:
-            if not self._disk_trouble:
-                log.warning("%s: %s; readings are held in memory until it works again", self._path, error)
-            self._disk_trouble = str(error)
-            self._disk_at = monotonic() + DISK_PAUSE_S
-            self._outbox.abandon()
-            if damaged(error):
-                put_aside(self._path, error)
+            if self._keeping.failed(error, now):
+                self._hand.done()
+            self._renewed()
 
-    def _disk_mended(self, now: float) -> bool:
-        """Open the outbox anew, in a new epoch. What was committed in spite of an error is not committed twice."""
-        if now < self._disk_at:
-            return False
-        epoch, last = self._outbox.last()
-        try:
-            self._outbox = self._opened()
-        except sqlite3.Error:
-            self._hand.hold(self._outbox.instant())
-            self._disk_at = now + DISK_PAUSE_S
-            return False
-        if last and dict(self._outbox.epochs()).get(epoch, 0) >= last:
-            self._hand.done()
-        text = f"the outbox was opened anew after: {self._disk_trouble}"
-        log.warning("%s: %s", self._path, text)
-        about = about_edge(self._outbox.instant(), "edge")
-        self._hand.add([Entry(about, {"code": "disk", "text": text}, urgent=True)])
-        self._sender, self._connection, self._disk_trouble = self._made_sender(), 0, ""
-        return True
+    def _renewed(self) -> None:
+        """The outbox is another one."""
+        self._sender, self._connection = self._made_sender(), 0
+        self._hand.urgent = True
 
     def _well(self, now: float) -> bool:
         """Whether every part turns. A full disk is no reason for a restart: what is in hand would be lost by it."""

@@ -6,9 +6,11 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from cellherd.clock import Quality
-from cellherd.topics import EDGE
+from cellherd.reading import KINDS
+from cellherd.topics import EDGE, is_id
 
 PACK = 60
 """Most readings in one message."""
@@ -76,6 +78,14 @@ def checksum(epoch: int, numbered: Numbered, body: str) -> int:
     """CRC-32 over everything that a row says: SQLite does not notice a flipped bit."""
     parts = (epoch, numbered.seq, int(numbered.urgent), *asdict(numbered.about).values(), body)
     return zlib.crc32("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass"))
+
+
+def shifted(body: Mapping[str, object], by: int) -> Mapping[str, object]:
+    """The body of a gap record whose times were off by so many ms."""
+    if not by:
+        return body
+    times = {name: at + by for name in ("from_ts", "to_ts") if isinstance(at := body.get(name), int)}
+    return {**body, **times}
 
 
 def compact(body: Mapping[str, object]) -> str:
@@ -172,3 +182,28 @@ def gap(about: About, now: Instant, reason: str, body: Mapping[str, object]) -> 
 def about_edge(now: Instant, event: str) -> About:
     """For records that concern the collector itself."""
     return About(EDGE, EDGE, "station", "", event, now.ts, now.bt, now.clk, now.boot)
+
+
+def slots_told(row: Numbered, body: str) -> dict[str, Any]:
+    """What a gap record said, since it must be said again; of a broken one nothing is known."""
+    try:
+        return json.loads(body) if row.about.event == "gap" else {}
+    except ValueError:
+        return {}
+
+
+def nowhere(row: Numbered) -> Numbered:
+    """A broken row, where need be without the words that are broken too."""
+    about = row.about
+    if is_id(str(about.stack)) and is_id(str(about.module)) and isinstance(about.ts, int) and about.kind in KINDS:
+        return row
+    nowhere = About(EDGE, EDGE, "station", "", str(about.event), 0, 0, "bad", "")
+    return replace(row, about=nowhere)
+
+
+def moved(row: Numbered, body: dict[str, Any], offset: int, clk: str) -> tuple[Numbered, dict[str, Any]]:
+    """A row placed anew on its boot's clock; what a gap tells of times moves with it."""
+    about = row.about
+    ts = about.bt + offset
+    there = dict(shifted(body, ts - about.ts)) if about.event == "gap" else body
+    return replace(row, about=replace(about, ts=ts, clk=clk)), there

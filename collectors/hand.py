@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from cellherd.failpoint import failpoint
 from cellherd.reading import as_row
 from cellherd.topics import EDGE
-from collectors.entries import About, Entry, Instant, never_kept
+from collectors.entries import About, Entry, Instant, never_kept, shifted
 from collectors.events import Record, Sample
 
+STEPPED_MS = 1_000
+"""By so much must the wall clock have moved between reading and commit to place a reading anew by the boot clock."""
 MOST = 20_000
 """Entries that are held while the disk takes none, about 30 MB; above it the oldest half becomes gaps."""
 
@@ -30,6 +33,7 @@ class Hand:
         """Hold on to a reading or record. A change of faults and every record are urgent."""
         urgent = isinstance(event, Record) or self._faults_changed(event)
         self._came.append((event, urgent))
+        failpoint("hand.after_read")
         if urgent:
             self.urgent = True
             self._hurry()
@@ -42,13 +46,14 @@ class Hand:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Hold on to records that the edge makes itself."""
-        self._held += entries
-        self.urgent = True
+        added = list(entries)
+        self._held += added
+        self.urgent = self.urgent or bool(added)
 
     def hold(self, now: Instant) -> None:
         """Keep what came within bounds while the disk takes nothing."""
         for event, urgent in [self._came.popleft() for _ in range(len(self._came))]:
-            self._held.append(Entry(_about(event, now), _body(event), urgent))
+            self._held.append(_entry(event, now, urgent=urgent))
         if len(self._held) > MOST:
             self._held = [*never_kept(self._held[: MOST // 2], now), *self._held[MOST // 2 :]]
 
@@ -64,13 +69,12 @@ class Hand:
         self._given = []
 
 
-def _about(event: Sample | Record, now: Instant) -> About:
+def _entry(event: Sample | Record, now: Instant, *, urgent: bool) -> Entry:
     kind, name = (event.kind, event.event) if isinstance(event, Record) else (event.measured.kind, "")
-    device = event.device
-    return About(
-        device.stack, event.module or EDGE, kind, device.driver.name, name, event.ts, event.bt, now.clk, now.boot
-    )
-
-
-def _body(event: Sample | Record) -> dict[str, object]:
-    return dict(event.body) if isinstance(event, Record) else as_row(event.measured)
+    device, ts = event.device, now.ts - (now.bt - event.bt)
+    by = ts - event.ts if abs(ts - event.ts) > STEPPED_MS else 0
+    place = (device.stack, event.module or EDGE)
+    about = About(*place, kind, device.driver.name, name, event.ts + by, event.bt, now.clk, now.boot)
+    if not isinstance(event, Record):
+        return Entry(about, as_row(event.measured), urgent)
+    return Entry(about, shifted(event.body, by) if name == "gap" else dict(event.body), urgent)

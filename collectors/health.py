@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,20 +22,20 @@ def status(outbox: Outbox) -> bytes:
     return json.dumps({"v": wire.VERSION, **body}, separators=(",", ":")).encode()
 
 
-def health(outbox: Outbox, folder: Path, written: int | None, ports: Mapping[str, object]) -> bytes:
-    """What waits, since when, what was dropped, what room there is, and how the ports do."""
+def health(outbox: Outbox, told: Mapping[str, object]) -> bytes:
+    """What waits, since when and what was dropped, and what is `told` of machine and ports."""
     now = outbox.instant()
     body = {
         "ts": now.ts,
+        "version": __version__,
+        "epoch": outbox.last()[0],
         "depth": outbox.depth(),
         "oldest_ts": outbox.oldest_ts(),
         "drops": outbox.drops,
-        "disk_free": shutil.disk_usage(folder).free,
-        "written_today": written,
+        "dropped": outbox.dropped,
         "clk": now.clk,
-        "ports": ports,
     }
-    return json.dumps({"v": wire.VERSION, **body}, separators=(",", ":")).encode()
+    return json.dumps({"v": wire.VERSION, **body, **told}, separators=(",", ":")).encode()
 
 
 class Written:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cellherd import topics, wire
-from collectors.entries import Instant
+from collectors.entries import About, Instant
 from collectors.outbox import Reading
 
 
@@ -39,7 +39,12 @@ def _readings(whose: Whose, rows: Sequence[Reading], now: Instant) -> bytes:
     about = row.about
     source = wire.Source(whose.stream, row.epoch, about.module, about.kind, about.driver, about.boot, about.clk)
     lines = [wire.Line(row.seq, row.about.ts, row.about.bt, body) for row, body in rows]
-    return wire.pack(source, lines, sent_ts=now.ts, sent_bt=now.bt)
+    return wire.pack(source, lines, sent_ts=now.ts, sent_bt=_sent_bt(about, now))
+
+
+def _sent_bt(about: About, now: Instant) -> int:
+    """What the boot clock of these rows would show now: the server takes it for where that boot stands in time."""
+    return now.bt if about.boot == now.boot else now.ts - (about.ts - about.bt)
 
 
 def _record(whose: Whose, reading: Reading, now: Instant) -> bytes:
@@ -50,4 +55,6 @@ def _record(whose: Whose, reading: Reading, now: Instant) -> bytes:
         for name, value in asdict(row.about).items()
         if name in ("module", "kind", "boot", "bt", "ts", "clk")
     }
-    return wire.pack_record(head | told | {"sent_bt": now.bt, "sent_ts": now.ts}, row.about.event, body)
+    return wire.pack_record(
+        head | told | {"sent_bt": _sent_bt(row.about, now), "sent_ts": now.ts}, row.about.event, body
+    )

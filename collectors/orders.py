@@ -19,6 +19,8 @@ class Receipt:
     upto: int
     also: tuple[tuple[int, int], ...] = ()
     bad: Mapping[int, str] | None = None
+    srv_ts: int | None = None
+    """The server's time, ms UTC."""
 
     def settles(self, seq: int) -> bool:
         """Whether this number need not be sent any more."""
@@ -53,7 +55,13 @@ def parse(edge: str, topic: str, payload: bytes) -> Receipt | Replay:
 def _receipt(body: Mapping[str, Any]) -> Receipt:
     also = tuple((_int(first), _int(last)) for first, last in body.get("also", ()))
     bad = {_int(seq): _text(code) for seq, code in body.get("bad", ())}
-    return Receipt(_text(body["stream"]), _text(body["epoch"]), _int(body["upto"]), also, bad)
+    return Receipt(
+        _text(body["stream"]), _text(body["epoch"]), _int(body["upto"]), also, bad, _time(body.get("srv_ts"))
+    )
+
+
+def _time(value: object) -> int | None:
+    return None if value is None else _int(value)
 
 
 def _int(value: object) -> int:

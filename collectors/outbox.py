@@ -7,22 +7,24 @@ Rows stay after their receipt as long as there is room, so that the server can a
 from __future__ import annotations
 
 import json
-import logging
-import sqlite3
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from cellherd.clock import Clock
 from cellherd.failpoint import failpoint
-from cellherd.reading import KINDS
-from cellherd.topics import EDGE, is_id
-from collectors.entries import About, Batch, Entry, Instant, Numbered, checksum, compact, gaps
-from collectors.spool import BROKEN, REFUSED, Epoch, Spool, Stored
+from collectors.adoption import Kept, Opening, adopt, count_again, cut_off, openings, rows_of
+from collectors.boots import Boots
+from collectors.entries import Batch, Entry, Instant, Numbered, checksum, compact, gaps, moved, nowhere, slots_told
+from collectors.holes import lost
+from collectors.shedding import Shedding
+from collectors.spool import BROKEN, REFUSED, Epoch, Identity, Spool, Stored
 
 KEEP_MS = 30 * 86_400_000
 """Receipted rows are kept for a replay up to this age."""
+STEADY_MS, JUMP_MS = 86_400_000, 60_000
+"""Nothing is deleted for its age until the clock has gone for a day without such a jump: it may be the clock."""
 TRIM_EVERY = 50
 """Commits between two trims: done lazily it costs few device writes."""
 ROOM = 7 / 8
@@ -30,9 +32,9 @@ ROOM = 7 / 8
 OVERHEAD = 256
 """Bytes of a row beside its body."""
 
-log = logging.getLogger(__name__)
-
 Reading: TypeAlias = tuple[Numbered, dict[str, Any]]
+Room: TypeAlias = Callable[[], int]
+"""Bytes by which the file may still grow, as the disk has it; below 0 rows must go."""
 
 
 class Outbox:
@@ -42,14 +44,31 @@ class Outbox:
     rows are sent again.
     """
 
-    def __init__(self, path: Path, clock: Clock, cap_bytes: int) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Clock,
+        cap_bytes: int,
+        *,
+        identity: Identity | None = None,
+        room: Room | None = None,
+    ) -> None:
+        self._clock, self._room = clock, room
         self._spool = Spool(path, cap_bytes)
+        self._shedding = Shedding(self._spool)
         self._full = int(cap_bytes * ROOM)
         self._owed: list[Entry] = []
         self._commits = 0
-        self.stream, self.client, self.drops = self._spool.meta(clock.wall())
+        self.stream, self.client, self.drops = self._spool.meta(clock.wall(), identity)
+        self.dropped: Counter[str] = Counter()
+        """Rows lost since this opening, by the reason that their gap records tell."""
+        self.rolled_back: set[str] = set()
+        """Epochs of which the server has numbers that stand nowhere here: the file is older than what was sent."""
+        self.committed = 0
+        """The last number of this opening that is known to be on the disk."""
+        self.boots = Boots(self._spool)
         self._now = self._spool.open_epoch(self.instant())
+        self._steady = (clock.wall() - clock.boot(), clock.boot())
 
     def last(self) -> tuple[str, int]:
         """The id of this opening and the last number given in it, committed or not."""
@@ -83,6 +102,7 @@ class Outbox:
             return []
         failpoint("outbox.before_commit")
         self._spool.begin()
+        self.boots.learn(self.instant())
         said += self._made_room(sum(len(compact(entry.body)) + OVERHEAD for entry in said))
         self._commits += 1
         if self._commits % TRIM_EVERY == 0:
@@ -92,6 +112,7 @@ class Outbox:
         self._spool.commit()
         failpoint("outbox.after_commit")
         self._owed.clear()
+        self.committed = self._now.last
         return rows
 
     def _numbered(self, entry: Entry) -> Numbered:
@@ -116,8 +137,9 @@ class Outbox:
         if epoch is None:
             return []
         stored = self._spool.rows(epoch, batch.seqs)
-        broken = [_placed(row) for row, crc, body in stored if crc != checksum(epoch.n, row, body)]
+        broken = [nowhere(row) for row, crc, body in stored if crc != checksum(epoch.n, row, body)]
         if broken:
+            self.dropped["corrupt_row"] += len(broken)
             self._settle(epoch, [row.seq for row in broken], BROKEN)
             self._owed += gaps(((row, {}) for row in broken), "corrupt_row", self.instant())
         return list(_sound(epoch, stored))
@@ -129,6 +151,7 @@ class Outbox:
         """
         epoch = self._spool.known(rows[0].epoch) if rows else None
         if epoch is not None:
+            self.dropped["rejected"] += len(rows)
             self._settle(epoch, [row.seq for row in rows], REFUSED)
             self._owed += gaps(((row, {}) for row in rows if not row.about.event), "rejected", self.instant())
 
@@ -145,6 +168,8 @@ class Outbox:
         if known is None or stream != self.stream:
             return 0
         failpoint("outbox.before_receipt")
+        if max(upto, *(last for _, last in also), 0) > known.last:
+            self.rolled_back.add(epoch)
         before = known.waiting
         self._spool.begin()
         self._spool.safe(known, known.mark + 1, upto)
@@ -177,6 +202,50 @@ class Outbox:
             yield from _sound(epoch, stored)
             limit -= len(stored)
 
+    def adopt(self, other: Outbox) -> int:
+        """Take over another outbox's rows with their identity, and go on in a new epoch. Returns how many came."""
+        self._spool.begin()
+        self._owed += self._made_room(other.size())
+        taken = sum(adopt(self._spool, opening, rows) for opening, rows in other.holdings())
+        count_again(self._spool)
+        self._spool.commit()
+        self.renew()
+        return taken
+
+    def size(self) -> int:
+        """Bytes of the file, or of memory."""
+        return self._spool.size()
+
+    def renew(self) -> None:
+        """Go on in a new epoch."""
+        self._now = self._spool.open_epoch(self.instant())
+        self.committed = 0
+
+    def holes(self, periods: Mapping[tuple[str, str], int]) -> list[Entry]:
+        """Gaps for numbers that are gone, after a salvage. `periods` are ms by stack and module."""
+        return list(lost(self._spool, periods, self.instant()))
+
+    def placed(self, rows: Sequence[Reading]) -> list[Reading] | None:
+        """The rows of a batch with the times that are known for them by now; None if it is better to wait."""
+        first = rows[0][0].about
+        found = self.boots.placed(first, self.instant())
+        if found is None or found == (first.ts, first.clk):
+            return list(rows) if found else None
+        offset, clk = found[0] - first.bt, found[1]
+        return [moved(row, body, offset, clk) for row, body in rows]
+
+    def holdings(self) -> Iterator[tuple[Opening, Iterable[Kept]]]:
+        """Every epoch with its rows, for another file to adopt."""
+        for opening in openings(self._spool):
+            yield opening, rows_of(self._spool, opening)
+
+    def disown(self, epoch: str, after: int) -> None:
+        """Delete rows of an epoch above a number: they were never sent and stand elsewhere under another number."""
+        self._spool.begin()
+        cut_off(self._spool, epoch, after)
+        self._spool.commit()
+        self.renew()
+
     def close(self) -> None:
         """Write what is remembered and close the file."""
         self.commit()
@@ -187,66 +256,29 @@ class Outbox:
         self._spool.close()
 
     def _made_room(self, need: int) -> list[Entry]:
-        lost: list[Reading] = []
-        while self._spool.used() + need > self._full:
-            dropped = self._spool.drop()
-            if dropped is None:
+        lost: defaultdict[str, list[Reading]] = defaultdict(list)
+        full = self._full if self._room is None else min(self._full, self._spool.size() + self._room())
+        while self._spool.used() + need > full:
+            shed = self._shedding.shed(self._clock.wall())
+            if shed is None:
                 break
-            lost += ((row, _slots(row, body)) for row, _, body in dropped)
+            lost[shed[0]] += ((row, slots_told(row, body)) for row, _, body in shed[1])
+        lost.pop("done", None)
+        for why, some in lost.items():
+            self.drops += len(some)
+            self.dropped[why] += len(some)
         if lost:
-            self.drops += len(lost)
             self._spool.count_drops(self.drops)
-        return list(gaps(lost, "spool_cap", self.instant()))
+        return [entry for why, some in lost.items() for entry in gaps(some, why, self.instant())]
 
     def _trim(self) -> None:
-        self._spool.trim(self._clock.wall() - KEEP_MS)
+        """Keep the newest epoch's line up to date, and delete what is old by a clock that can be believed."""
+        wall, boot = self._clock.wall(), self._clock.boot()
+        if abs(wall - boot - self._steady[0]) > JUMP_MS:
+            self._steady = (wall - boot, boot)
+        self._spool.trim(wall - KEEP_MS if boot - self._steady[1] >= STEADY_MS else 0)
         failpoint("outbox.trim")
-
-
-def open_outbox(path: Path, clock: Clock, cap_bytes: int) -> Outbox:
-    """Open the outbox; a file that is damaged beyond use is put aside as *.broken and a new one begun.
-
-    Raises sqlite3.OperationalError where the disk is full, read-only or fails.
-    """
-    try:
-        return Outbox(path, clock, cap_bytes)
-    except sqlite3.DatabaseError as error:
-        if not damaged(error):
-            raise
-        put_aside(path, error)
-        return Outbox(path, clock, cap_bytes)
-
-
-def damaged(error: sqlite3.Error) -> bool:
-    """Whether it is the file's content that is bad, and not the disk below or our own doing."""
-    return type(error) is sqlite3.DatabaseError
-
-
-def put_aside(path: Path, error: sqlite3.Error) -> None:
-    """Keep a damaged file for whoever wants to save its rows, one at a time."""
-    log.error("%s is damaged (%s); it is kept as %s.broken and a new outbox begins", path, error, path.name)
-    for end in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + end)
-        if part.exists():
-            part.replace(path.with_name(path.name + ".broken" + end))
 
 
 def _sound(epoch: Epoch, stored: Iterable[Stored]) -> Iterator[Reading]:
     return ((row, json.loads(body)) for row, crc, body in stored if crc == checksum(epoch.n, row, body))
-
-
-def _slots(row: Numbered, body: str) -> dict[str, Any]:
-    """What a gap record said, since it must be said again; of a broken one nothing is known."""
-    try:
-        return json.loads(body) if row.about.event == "gap" else {}
-    except ValueError:
-        return {}
-
-
-def _placed(row: Numbered) -> Numbered:
-    """A broken row, where need be without the words that are broken too."""
-    about = row.about
-    if is_id(str(about.stack)) and is_id(str(about.module)) and isinstance(about.ts, int) and about.kind in KINDS:
-        return row
-    nowhere = About(EDGE, EDGE, "station", "", str(about.event), 0, 0, "bad", "")
-    return replace(row, about=nowhere)

@@ -24,13 +24,16 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cellherd import topics
+from cellherd.clock import Clock, SystemClock
 from cellherd.config import read_secret
-from cellherd.errors import ConfigError
 from cellherd.settings import EdgeConfig
+from collectors.tls import Trust, in_date, is_about_dates, trust
 
 KEEPALIVE_S = 20
 TURN_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+SILENT_S = 30.0
+"""A line on which nothing comes for so long is dead: an answer to the keepalive's question is due after 20 s."""
 GRACE_S = 10.0
 """How long the broker may take to let us in and accept the subscriptions."""
 INBOX = 1000
@@ -49,7 +52,7 @@ class Line:
     client_id: str
     username: str
     password: str | None = field(repr=False)
-    tls: ssl.SSLContext | None = None
+    tls: Trust | None = None
 
 
 def line_of(config: EdgeConfig, random_part: str) -> Line:
@@ -64,15 +67,8 @@ def line_of(config: EdgeConfig, random_part: str) -> Line:
         client_id=mqtt_of.client_id or f"{config.edge}-{random_part}",
         username=mqtt_of.username or config.edge,
         password=read_secret(mqtt_of.password_file),
-        tls=_context(mqtt_of.ca_file) if secure else None,
+        tls=trust(mqtt_of.ca_file) if secure else None,
     )
-
-
-def _context(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cadata=read_secret(ca_file) if ca_file else None)
-    except (ssl.SSLError, ValueError):
-        raise ConfigError(str(ca_file), ["no certificate in PEM form stands in it"]) from None
 
 
 @dataclass(slots=True)
@@ -89,11 +85,16 @@ class Publisher:
     paho's own idea of being connected outlives its connection. `wake` is called when there is news.
     """
 
-    def __init__(self, line: Line, wake: Callable[[], None]) -> None:
+    def __init__(self, line: Line, wake: Callable[[], None], clock: Clock | None = None) -> None:
         self.online = Event()
         self.inbox: deque[tuple[str, bytes]] = deque(maxlen=INBOX)
         self.connections = 0
         self.turned = monotonic()
+        self.lost: float | None = None
+        """When the last connection broke, monotonic."""
+        self._heard = self.turned
+        self._undated = False
+        self._clock = clock or SystemClock()
         self._line, self._wake = line, wake
         self._outgoing: deque[_Outgoing] = deque()
         self._stopping = Event()
@@ -135,6 +136,8 @@ class Publisher:
             try:
                 self._talk()
             except (OSError, ValueError) as error:
+                if self._may_go_undated(error):
+                    continue
                 self._say(f"cannot reach it: {error}")
             except Exception:
                 log.exception("the line to the broker broke in an unforeseen way; it is made anew")
@@ -145,6 +148,7 @@ class Publisher:
     def _went_off(self) -> None:
         if self.online.is_set():
             self.online.clear()
+            self.lost = monotonic()
             if not self._stopping.is_set():
                 self._say("lost the connection")
         self._outgoing.clear()
@@ -162,10 +166,15 @@ class Publisher:
         client = self._made()
         began = monotonic()
         client.connect(self._line.host, self._line.port, KEEPALIVE_S)
+        self._heard = monotonic()
         while (line := client.socket()) is not None:
             self.turned = monotonic()
             if not self.online.is_set() and self.turned - began > GRACE_S:
                 self._say("it does not answer")
+                line.close()
+                return
+            if self.turned - self._heard > SILENT_S or not self._dated(line):
+                line.close()
                 return
             self._send(client)
             if self._stopping.is_set() and not client.want_write():
@@ -186,10 +195,34 @@ class Publisher:
         if self._rung in ready:
             self._rung.recv(4096)
         if line in ready or hidden:
+            self._heard = monotonic()
             client.loop_read()
         if room:
             client.loop_write()
         client.loop_misc()
+
+    def _may_go_undated(self, error: Exception) -> bool:
+        """Whether to try again without a look at dates: they are all that is wrong, and the clock may be to blame."""
+        trusted = self._line.tls
+        if trusted is None or trusted.undated is None or not is_about_dates(error) or self._clock.quality() == "ntp":
+            return False
+        already, self._undated = self._undated, True
+        if not already:
+            log.warning(
+                "the broker's certificate does not fit this machine's clock, which is not set; going on undated"
+            )
+        return not already
+
+    def _dated(self, line: object) -> bool:
+        """False to hang up on a line that was taken undated: to come back strictly, or because it is out of date."""
+        quality = self._clock.quality() if self._undated else ""
+        if quality == "ntp":
+            self._undated = False
+            return False
+        if quality == "srv" and not in_date(line, self._clock.wall()):
+            self._say("its certificate is out of date, by the time that it told itself")
+            return False
+        return True
 
     def _made(self) -> mqtt.Client:
         line = self._line
@@ -197,7 +230,7 @@ class Publisher:
         client.username_pw_set(line.username, line.password)
         client.will_set(topics.status(line.edge), WILL, 1, retain=True)
         if line.tls is not None:
-            client.tls_set_context(line.tls)
+            client.tls_set_context(line.tls.undated if self._undated else line.tls.strict)
         client.on_connect, client.on_subscribe, client.on_message = (
             self._on_connect,
             self._on_subscribe,

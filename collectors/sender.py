@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from random import Random
 
 from cellherd.failpoint import failpoint
+from collectors import pace
 from collectors.entries import Batch, Numbered, batches
 from collectors.messages import Whose, message
 from collectors.orders import Receipt, Replay
 from collectors.outbox import Outbox
+from collectors.pace import Pace
+from collectors.poison import DEADLY_S, Suspects
 
 WINDOW = 10
 """Messages on their way without a receipt."""
-BACKFILL = 6
+BACKFILL = pace.MOST
 """How many of them may be old, so that what is new need not wait for a slow link."""
 FIRST_S, LONGEST_S = 10.0, 300.0
 """Wait before the first resend and the longest; it doubles in between."""
@@ -28,6 +31,8 @@ SCAN = 1000
 """Rows that are looked at together when old ones are grouped into messages."""
 NOT_ENROLLED = "unknown_module"
 """The code that concerns whole messages, whatever stands in them."""
+OVERTAKEN, TRIES = 100, 5
+"""A message that was sent so often while so many later ones had their receipts is silently thrown away somewhere."""
 URGENT = 200
 """Urgent messages that overtake the rest; beyond that many they queue up like everything else."""
 log = logging.getLogger(__name__)
@@ -44,6 +49,10 @@ class Flight:
     old: bool
     due: float = 0.0
     wait_s: float = FIRST_S
+    first: float = 0.0
+    last: float = 0.0
+    tries: int = 0
+    overtaken: int = 0
 
 
 class Sender:
@@ -59,6 +68,8 @@ class Sender:
         self._more = True
         """Whether rows may wait that stand in no lane and are not on their way."""
         self._flights: list[Flight] = []
+        self._pace, self._suspects = Pace(), Suspects()
+        self._now = 0.0
         self.progressed = 0.0
         """When the last turn found nothing more that it could do."""
 
@@ -85,7 +96,31 @@ class Sender:
             self._refused(receipt.epoch, receipt.bad)
         for flight in self._flights:
             flight.batch = _rest(flight.batch, receipt)
+        done = [flight for flight in self._flights if not flight.batch.seqs]
         self._flights = [flight for flight in self._flights if flight.batch.seqs]
+        for flight in done:
+            self._arrived(flight)
+        if not self._flights:
+            self._suspects.acquit()
+
+    def _arrived(self, done: Flight) -> None:
+        self._suspects.receipt()
+        if done.old and done.tries == 1:
+            self._pace.took(self._now - done.first)
+        for flight in [flight for flight in self._flights if flight.first < done.first]:
+            flight.overtaken += 1
+            if flight.overtaken >= OVERTAKEN and flight.tries >= TRIES:
+                self._flights.remove(flight)
+                self._condemn(flight.batch)
+
+    def _condemn(self, batch: Batch) -> None:
+        """What never arrives goes on in halves; a single row is given up."""
+        about = batch.about
+        if len(batch.seqs) > 1:
+            self._halve(batch)
+            return
+        log.error("%s %s: number %d never arrives; it is given up", about.stack, about.module, batch.seqs[0])
+        self._outbox.reject([row for row, _ in self._outbox.read(batch)])
 
     def _refused(self, epoch: str, bad: Mapping[int, str]) -> None:
         """Give up what was refused alone. A message of several goes again in halves: one bad row harms no neighbour."""
@@ -105,41 +140,60 @@ class Sender:
         log.info("the server asks for %d to %d again: %d of them are kept", replay.first, replay.last, back)
         self._more = True
 
-    def reconnected(self) -> None:
-        """Nothing that was on its way counts any more."""
+    def reconnected(self, lost: float | None = None) -> None:
+        """Nothing that was on its way counts any more. `lost` is when the last connection broke."""
+        if lost is not None:
+            deadly = [flight.batch for flight in self._flights if 0 <= lost - flight.last <= DEADLY_S]
+            if (convict := self._suspects.broke(deadly)) is not None:
+                self._condemn(convict)
         self._flights.clear()
         self._more = True
 
     def turn(self, now: float) -> None:
         """Send again what had no receipt in time, then what the window has room for."""
+        self._now = now
+        self._suspects.survived(now)
         for late in [flight for flight in self._flights if flight.due <= now]:
             if not self._send(late, now):
                 return
-        while len(self._flights) < WINDOW and (flight := self._next()) is not None:
+        while len(self._flights) < WINDOW and (flight := self._next(now)) is not None:
             if not self._send(flight, now):
                 return
         self.progressed = now
 
-    def _next(self) -> Flight | None:
+    def _next(self, now: float) -> Flight | None:
+        if self._suspects.ready():
+            free = not self._flights and self._suspects.trial is None
+            return Flight(self._suspects.begin(now), old=True) if free else None
         if self._urgent:
             return Flight(self._urgent.popleft(), old=False)
         if self._newest:
             return Flight(self._newest.pop(next(iter(self._newest))), old=False)
-        if sum(flight.old for flight in self._flights) >= BACKFILL:
-            return None
         if not self._old and self._more:
             self._old.extend(batches(self._outbox.pending(SCAN, self._taken())))
             self._more = bool(self._old)
-        return Flight(self._old.popleft(), old=True) if self._old else None
+        if not self._old or not self._pace.may(now, sum(flight.old for flight in self._flights)):
+            return None
+        return Flight(self._old.popleft(), old=True)
 
     def _taken(self) -> set[tuple[str, int]]:
-        lanes = (*self._urgent, *self._newest.values(), *(flight.batch for flight in self._flights))
+        lanes = (
+            *self._urgent,
+            *self._newest.values(),
+            *(flight.batch for flight in self._flights),
+            *self._suspects.waiting,
+        )
         return {(batch.epoch, seq) for batch in lanes for seq in batch.seqs}
 
     def _send(self, flight: Flight, now: float) -> bool:
         """Returns whether the broker took it. What has nothing left to say ends here."""
         rows = self._outbox.read(flight.batch)
-        found = message(self._whose, rows, self._outbox.instant()) if rows else None
+        timed = self._outbox.placed(rows) if rows else None
+        if rows and timed is None:  # behind everything else, until the time is known
+            self._old.append(flight.batch)
+            self._flights = [other for other in self._flights if other is not flight]
+            return True
+        found = message(self._whose, timed, self._outbox.instant()) if timed else None
         if rows and found is None:
             self._divide(flight.batch, [row for row, _ in rows])
         if found is None:
@@ -153,6 +207,8 @@ class Sender:
             flight.wait_s = min(2 * flight.wait_s, LONGEST_S)
         else:
             self._flights.append(flight)
+            flight.first = now
+        flight.last, flight.tries = now, flight.tries + 1
         flight.due = now + flight.wait_s * self._random.uniform(1 - JITTER, 1 + JITTER)
         return True
 

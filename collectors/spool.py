@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeAlias
 
+from cellherd.paths import sync_folder
 from collectors.entries import About, Instant, Numbered, checksum, compact
 
 WAITING, SAFE, REFUSED, BROKEN = range(4)
@@ -35,6 +35,7 @@ create table if not exists meta (one integer primary key check (one = 1), stream
 create table if not exists epoch (n integer primary key, id text not null unique, boot text not null,
     opened_ts integer not null, opened_bt integer not null, clk text not null,
     last_seq integer not null default 0, mark integer not null default 0, waiting integer not null default 0);
+create table if not exists boot (id text primary key, offset_ms integer not null, clk text not null) without rowid;
 create table if not exists row (n integer not null, seq integer not null, prio integer not null, stack text not null,
     module text not null, kind text not null, driver text not null, event text not null, ts integer not null,
     bt integer not null, clk text not null, boot text not null, crc integer not null,
@@ -42,6 +43,8 @@ create table if not exists row (n integer not null, seq integer not null, prio i
 commit;
 """
 
+Identity: TypeAlias = tuple[str, str]
+"""Stream id, and the random part of the client id."""
 Stored: TypeAlias = tuple[Numbered, int, str]
 """A row, the checksum that stands with it, and the text of its body."""
 
@@ -62,16 +65,24 @@ class Epoch:
 class Spool:
     """The file. Statements between `begin` and `commit` take effect together or not at all."""
 
-    def __init__(self, path: Path, cap_bytes: int) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
+    def __init__(self, path: Path | None, cap_bytes: int) -> None:
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._db.text_factory = lambda text: text.decode(errors="replace")  # a broken row must not stop its neighbours
-        self._db.executescript(_SETUP.format(page=PAGE, pages=cap_bytes // PAGE))
-        _sync_folder(path.parent)
+        try:
+            self._db.executescript(_SETUP.format(page=PAGE, pages=cap_bytes // PAGE))
+            # After a failed fsync the kernel may hold pages for clean that never reached the disk: write them anew.
+            self._db.execute("pragma wal_checkpoint(truncate)")
+            if path is not None:
+                sync_folder(path.parent)
+        except (sqlite3.Error, OSError):
+            self._db.close()
+            raise
         self.epochs: list[Epoch] = []
 
-    def meta(self, wall: int) -> tuple[str, str, int]:
-        """Stream id, random part of the client id, and rows dropped so far; made with the file."""
-        self._db.execute("insert or ignore into meta values (1, ?, ?, ?, 0)", (token_hex(16), token_hex(8), wall))
+    def meta(self, wall: int, identity: Identity | None) -> tuple[str, str, int]:
+        """Stream id, random part of the client id, and rows dropped so far; made with the file, where not given."""
+        stream, client = identity or (token_hex(16), token_hex(8))
+        self._db.execute("insert or ignore into meta values (1, ?, ?, ?, 0)", (stream, client, wall))
         row: tuple[str, str, int] = self._db.execute("select stream, client, drops from meta").fetchone()
         return row
 
@@ -121,6 +132,18 @@ class Spool:
     def commit(self) -> None:
         """Everything since `begin` is on the disk when this returns."""
         self._db.execute("commit")
+
+    def ask(self, query: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run one statement of the modules that share this file."""
+        return self._db.execute(query, values)
+
+    def many(self, query: str, values: Iterable[Sequence[object]]) -> None:
+        """Run one statement for each of these."""
+        self._db.executemany(query, values)
+
+    def changes(self) -> int:
+        """Rows inserted, changed or deleted since the file was opened."""
+        return self._db.total_changes
 
     def insert(self, epoch: Epoch, rows: Sequence[Numbered], bodies: Iterable[Mapping[str, object]]) -> None:
         """Add rows with their bodies."""
@@ -198,26 +221,42 @@ class Spool:
 
     def used(self) -> int:
         """Bytes that rows fill; the file does not shrink, but its free pages are used again."""
-        pages = int(self._db.execute("pragma page_count").fetchone()[0])
-        return (pages - int(self._db.execute("pragma freelist_count").fetchone()[0])) * PAGE
+        return self.size() - int(self._db.execute("pragma freelist_count").fetchone()[0]) * PAGE
 
-    def drop(self) -> list[Stored] | None:
-        """Delete a chunk: rows with a receipt, else the oldest routine rows, else the oldest of all. None if empty.
+    def size(self) -> int:
+        """Bytes of the file; what of them is free is used before it grows."""
+        return int(self._db.execute("pragma page_count").fetchone()[0]) * PAGE
 
-        Returns the rows that had no receipt.
-        """
-        for epoch in self.epochs:
-            if self._delete_done(epoch):
-                return []
-        for where in ("prio=0", "1"):
-            for epoch in (e for e in self.epochs if e.waiting):
-                lost = self._stored(epoch, f"n=? and seq>? and state=0 and {where}", (epoch.mark,), f"limit {CHUNK}")
-                if lost:
-                    self._delete(epoch, [row.seq for row, _, _ in lost])
-                    epoch.waiting -= len(lost)
-                    self.advance(epoch)
-                    return lost
-        return None
+    def drop_done(self) -> bool:
+        """Delete a chunk of the oldest rows with a receipt. Returns whether there were any."""
+        return any(self._delete_done(epoch) for epoch in self.epochs)
+
+    def drop_waiting(self, where: str) -> list[Stored]:
+        """Delete a chunk of the oldest rows without a receipt for which `where` holds, and give them back."""
+        for epoch in (e for e in self.epochs if e.waiting):
+            lost = self._stored(epoch, f"n=? and seq>? and state=0 and {where}", (epoch.mark,), f"limit {CHUNK}")
+            if lost:
+                self._drop(epoch, lost)
+                return lost
+        return []
+
+    def routine(self, epoch: Epoch, after: int, before_ts: int) -> list[Numbered]:
+        """The next chunk of waiting readings that are not urgent, above number `after` and read before `before_ts`."""
+        where = "n=? and seq>? and ts<? and state=0 and prio=0 and event=''"
+        query = f"select {COLUMNS} from row where {where} order by seq limit {CHUNK}"  # noqa: S608 - our columns
+        found = self._db.execute(query, (epoch.n, max(after, epoch.mark), before_ts)).fetchall()
+        return [_numbered(epoch, row) for row in found]
+
+    def drop_rows(self, epoch: Epoch, seqs: Sequence[int]) -> list[Stored]:
+        """Delete these waiting rows and give them back."""
+        lost = self.rows(epoch, seqs)
+        self._drop(epoch, lost)
+        return lost
+
+    def _drop(self, epoch: Epoch, lost: Sequence[Stored]) -> None:
+        self._delete(epoch, [row.seq for row, _, _ in lost])
+        epoch.waiting -= len(lost)
+        self.advance(epoch)
 
     def _delete_done(self, epoch: Epoch) -> int:
         below = self._seqs("n=? and seq<=?", (epoch.n, epoch.mark))
@@ -257,11 +296,3 @@ class Spool:
 
 def _numbered(epoch: Epoch, row: Sequence[Any]) -> Numbered:
     return Numbered(epoch.id, row[0], bool(row[1]), About(*row[2:]))
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,15 +23,16 @@ from cellherd.reading import Measured
 from cellherd.systemd import notify
 from collectors import edge as edge_module
 from collectors import hand
-from collectors.absence import edge_off
+from collectors.absence import edge_off, last_seen
 from collectors.drivers import jbd
-from collectors.edge import FILE, Edge, devices
+from collectors.edge import Edge, devices
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import Running, start
 from collectors.entries import Entry, Instant, Numbered
 from collectors.events import Device, Record, Sample
 from collectors.hand import Hand
+from collectors.safekeeping import FILE
 from tests.collectors import brokers
 from tests.collectors.brokers import EDGE, Broker
 from tests.collectors.fake_server import FakeServer
@@ -227,7 +228,6 @@ def test_what_cannot_be_held_while_the_disk_is_full_becomes_gaps(monkeypatch: py
 def test_a_disk_that_fails_for_a_while_costs_no_reading_and_doubles_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(edge_module, "DISK_PAUSE_S", 0.0)
     edge = Edge(EdgeConfig(edge=EDGE), [], tmp_path, HandClock())
     edge._hand.add([reading(1)])
     edge.turn(10.0)
@@ -242,9 +242,9 @@ def test_a_disk_that_fails_for_a_while_costs_no_reading_and_doubles_none(
     edge.turn(3e9)
     found = bodies(edge._outbox, edge._outbox.pending(99))
     assert sorted(body["voltage_mv"] for body in found if "voltage_mv" in body) == [1, 2, 3, 4]
-    assert [body["code"] for body in found if "code" in body] == ["disk", "disk"]
+    assert [body["code"] for body in found if "code" in body] == ["started", "disk", "disk"]
     assert len(edge._outbox.epochs()) == 3
-    assert caplog.text.count("readings are held in memory") == 2
+    assert caplog.text.count("disk I/O error") == 2
     edge._outbox.close()
     edge._publisher.stop()
 
@@ -266,7 +266,7 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, edge: Edge, *, committed: bool) -
 def off(entries: list[Entry], start: Instant) -> list[tuple[int, int, int]]:
     """from_ts and to_ts from NOW on, and slots, of what is told at `start` when these were the last rows."""
     before = [(row, dict(entry.body)) for row, entry in zip(numbered(entries), entries, strict=True)][::-1]
-    told = [entry.body for entry in edge_off(before, M1, start)]
+    told = [entry.body for entry in edge_off(last_seen(before, M1), M1, start)]
     return [(int(str(b["from_ts"])) - NOW, int(str(b["to_ts"])) - NOW, int(str(b["slots"]))) for b in told]
 
 

@@ -15,7 +15,7 @@ import pytest
 from collectors import outbox as outbox_module
 from collectors import spool
 from collectors.entries import PACK, Entry, batches
-from collectors.outbox import Outbox, open_outbox
+from collectors.outbox import Outbox
 from tests.collectors.outboxes import (
     MIB,
     NOW,
@@ -216,19 +216,6 @@ def test_a_message_is_of_one_module_one_epoch_and_one_clock(tmp_path: Path) -> N
     assert [len(batch.seqs) for batch in found] == [PACK, PACK, 5, 5, 1, 1, 1]
     assert [batch.about.module for batch in found[:2]] == ["m0", "m1"]
     assert sorted(seq for batch in found for seq in batch.seqs) == list(range(1, 134))
-    box.close()
-
-
-def test_a_file_that_is_no_database_is_put_aside_and_a_new_stream_begins(tmp_path: Path) -> None:
-    path = tmp_path / "outbox.db"
-    box = outbox(tmp_path)
-    stream = box.stream
-    box.commit([reading(1)])
-    box.close()
-    path.write_bytes(b"\0" * 4096 + path.read_bytes()[4096:])
-    box = open_outbox(path, HandClock(), MIB)
-    assert box.stream != stream
-    assert (tmp_path / "outbox.db.broken").exists()
     box.close()
 
 

@@ -1,0 +1,129 @@
+"""What a damaged outbox lost: numbers that are gone, told as gaps of the modules whose slots they held."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from collectors.adoption import Opening, openings
+from collectors.entries import About, Entry, Instant, about_edge, gap
+from collectors.spool import COLUMNS, Spool
+
+NEAR = 3000
+"""Numbers before and behind a hole among which a module's neighbours are looked for."""
+MOST = 500
+"""Holes that are told one by one; more become one a module and epoch."""
+
+Place: TypeAlias = tuple[str, str]
+"""Stack and module."""
+Run: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hole:
+    """Numbers of an epoch that are gone."""
+
+    opening: Opening
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
+
+    def told(self, from_ts: int, to_ts: int, slots: int) -> dict[str, object]:
+        """The body of its gap record."""
+        found = {"from_ts": from_ts, "to_ts": to_ts, "from_seq": self.first, "to_seq": self.last, "slots": slots}
+        return {**found, "of_epoch": self.opening.id}
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """Where a module's slots are accounted for beside a hole, on its boot's clock."""
+
+    about: About
+    bt: int
+
+
+def lost(spool: Spool, periods: Mapping[Place, int], now: Instant) -> Iterator[Entry]:
+    """Gap records `corrupt_row` for numbers above the mark that stand nowhere. `periods` are ms by module.
+
+    How many slots a module lost is read from its rows on both sides of the hole; where it has none, its share of the
+    numbers is taken.
+    """
+    for opening in openings(spool):
+        runs = _runs(spool, opening)
+        for first, last in runs if len(runs) <= MOST else [(runs[0][0], runs[-1][1])]:
+            hole = _Hole(opening, first, last)
+            yield from list(_of_modules(hole, _look(spool, hole, periods), periods, now)) or [_nobodys(hole, now)]
+
+
+def _runs(spool: Spool, opening: Opening) -> list[Run]:
+    query = (
+        "select prev + 1, seq - 1 from (select seq, lag(seq, 1, ?) over (order by seq) as prev from row"
+        " where n=? and seq>?) where seq > prev + 1"
+    )
+    told = [
+        (body["from_seq"], body["to_seq"])
+        for (text,) in spool.ask("select body from row where event='gap' and body like ?", (f"%{opening.id}%",))
+        if isinstance((body := json.loads(text)).get("from_seq"), int) and body.get("of_epoch") == opening.id
+    ]
+    found: list[Run] = spool.ask(query, (opening.mark, opening.n, opening.mark)).fetchall()
+    return [run for run in found if not any(first <= run[0] and run[1] <= last for first, last in told)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """The rows around a hole: looked at once for all modules."""
+
+    before: Mapping[Place, _Edge]
+    after: Mapping[Place, _Edge]
+
+
+def _of_modules(hole: _Hole, beside: _Beside, periods: Mapping[Place, int], now: Instant) -> Iterator[Entry]:
+    for place, period in periods.items():
+        before, after = beside.before.get(place), beside.after.get(place)
+        if after is None:
+            continue
+        if before is not None:
+            begin = before.bt
+        elif hole.first == 1:
+            begin = hole.opening.opened_bt
+        else:
+            begin = after.bt - period * (hole.count // len(periods))
+        slots = round((after.bt - begin) / period)
+        if slots > 0:
+            end_ts = after.about.ts - after.about.bt + after.bt
+            yield gap(after.about, now, "corrupt_row", hole.told(end_ts - slots * period, end_ts, slots))
+
+
+def _look(spool: Spool, hole: _Hole, periods: Mapping[Place, int]) -> _Beside:
+    """Up to where the modules' slots are accounted for before the hole, and from where on behind it."""
+    query = f"select {COLUMNS}, body from row where n=? and seq between ? and ? and event in ('', 'gap') order by seq "  # noqa: S608 - our columns
+    before = spool.ask(query + "desc", (hole.opening.n, hole.first - NEAR, hole.first - 1))
+    after = spool.ask(query, (hole.opening.n, hole.last + 1, hole.last + NEAR))
+    return _Beside(_nearest(before, periods, end=True), _nearest(after, periods, end=False))
+
+
+def _nearest(rows: Iterable[Sequence[Any]], periods: Mapping[Place, int], *, end: bool) -> dict[Place, _Edge]:
+    found: dict[Place, _Edge] = {}
+    for row in rows:
+        about = About(*row[2:-1])
+        place = (about.stack, about.module)
+        if place not in periods or place in found:
+            continue
+        if not about.event:
+            found[place] = _Edge(about, about.bt + periods[place] * end)
+            continue
+        body = json.loads(row[-1])
+        at = body.get("to_ts" if end else "from_ts")
+        if isinstance(at, int) and body.get("from_seq") is None:  # others tell of rows, not of polls
+            found[place] = _Edge(about, about.bt + at - about.ts)
+    return found
+
+
+def _nobodys(hole: _Hole, now: Instant) -> Entry:
+    """Of these not even the module is known."""
+    return gap(about_edge(now, "gap"), now, "corrupt_row", hole.told(now.ts, now.ts, hole.count))

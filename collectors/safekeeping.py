@@ -1,0 +1,169 @@
+"""Keeps what was read in the outbox's file, in memory while the disk refuses, and in the file again when it takes it.
+
+Nothing here ends the process: a damaged file is salvaged, a full disk gets the ballast's room, and a disk that is gone
+or read-only costs only what memory cannot hold.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from cellherd.clock import Clock
+from cellherd.failpoint import failpoint
+from collectors.ballast import Ballast
+from collectors.entries import Entry, about_edge
+from collectors.outbox import Outbox
+from collectors.salvage import Alive, Saved, damaged, put_aside, read_identity, salvage, unfinished, write_identity
+
+FILE = "outbox.db"
+RING_BYTES = 32 * 2**20
+"""Memory for readings while there is no disk; less where the file itself may be only small."""
+RING_PART = 16
+DISK_PAUSE_S = 5.0
+"""Between two tries of a disk that refuses."""
+CALM_S = 10.0
+"""A disk that fails again so soon after it was opened is left alone for a while."""
+REFUSALS = (sqlite3.OperationalError, OSError)
+
+log = logging.getLogger(__name__)
+
+
+class Safekeeping:
+    """Owns the outbox. `outbox` is another one after `failed` and after a `mend` that gives True.
+
+    `trouble` says why rows lie in memory only, "" while the disk works; `notes` are records to be told.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Clock, cap_bytes: int, periods: Mapping[tuple[str, str], int], alive: Alive
+    ) -> None:
+        self._path, self._clock, self._cap, self._periods = folder / FILE, clock, cap_bytes, periods
+        self._beside = folder / "outbox.id"
+        self._alive = alive
+        self._ballast = Ballast(folder / "outbox.ballast")
+        self._identity = read_identity(self._beside)
+        self._doubts: list[tuple[str, int]] = []
+        """Epochs whose rows above a number were counted as not written, and stand elsewhere now."""
+        self._mend_at = self._calm_at = 0.0
+        self.trouble = ""
+        self.notes: list[Entry] = []
+        try:
+            self.outbox = self._opened()
+        except REFUSALS as error:
+            self._to_memory(error)
+
+    def failed(self, error: sqlite3.Error, now: float) -> bool:
+        """The outbox told an error; go on with a new epoch of it, or in memory. `now` is monotonic seconds.
+
+        Returns whether the commit that failed, if it was one, is on the disk after all.
+        """
+        outbox, in_memory = self.outbox, bool(self.trouble)
+        epoch, given, committed = *outbox.last(), outbox.committed
+        outbox.abandon()
+        if not in_memory:
+            self._doubts.append((epoch, committed))
+        log.warning("%s: %s", "memory" if in_memory else self._path, error)
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            self._ballast.throw_off()
+        try:
+            if damaged(error) and not in_memory:
+                put_aside(self._path)
+            if now < self._calm_at:
+                raise sqlite3.OperationalError(str(error))
+            self.outbox = self._opened()
+        except REFUSALS as refusal:
+            self._to_memory(refusal)
+            self._mend_at = now + DISK_PAUSE_S
+            return False
+        self.trouble, self._calm_at = "", now + CALM_S
+        self._note("disk", f"the outbox was opened anew after: {error}")
+        written = given > committed and dict(self.outbox.epochs()).get(epoch, 0) >= given
+        self._settle_doubts(keep=(epoch, committed) if written else None)
+        return written
+
+    def mend(self, now: float) -> bool:
+        """Try the disk again, if it is time. Returns whether the outbox is in its file again, with memory's rows."""
+        if not self.trouble or now < self._mend_at:
+            return False
+        self._mend_at = now + DISK_PAUSE_S
+        opened: Outbox | None = None
+        try:
+            opened = self._opened()
+            moved = self._moved(opened)
+        except (*REFUSALS, sqlite3.DatabaseError):
+            if opened is not None:
+                opened.abandon()
+            return False
+        self.outbox.abandon()
+        self.outbox = opened
+        log.warning("%s: the disk works again; %d rows went there from memory", self._path, moved)
+        self._note("disk", f"the disk works again after: {self.trouble}; {moved} rows went there from memory")
+        self.trouble = ""
+        return True
+
+    def _moved(self, opened: Outbox) -> int:
+        for doubt in self._doubts:
+            opened.disown(*doubt)
+        failpoint("safekeeping.before_adopting")
+        self.outbox.commit()
+        moved = opened.adopt(self.outbox)
+        self._doubts.clear()
+        return moved
+
+    def _settle_doubts(self, keep: tuple[str, int] | None) -> None:
+        for doubt in self._doubts:
+            if doubt != keep:
+                self.outbox.disown(*doubt)
+        self._doubts.clear()
+
+    def tend(self) -> None:
+        """Now and then: take the ballast on again where there is room."""
+        if not self.trouble:
+            self._ballast.take_on()
+
+    def _opened(self) -> Outbox:
+        """The outbox in its file, salvaged where need be. Raises OSError or sqlite3.OperationalError."""
+        if unfinished(self._path):
+            return self._salvaged()
+        try:
+            return self._ready(self._file())
+        except REFUSALS:
+            raise
+        except (sqlite3.Error, TypeError, ValueError) as error:  # a damaged file may say anything
+            log.error("%s is damaged: %s", self._path, error)  # noqa: TRY400 - one line is enough
+            put_aside(self._path)
+            return self._salvaged()
+
+    def _file(self) -> Outbox:
+        return Outbox(self._path, self._clock, self._cap, identity=self._identity, room=self._ballast.room)
+
+    def _ready(self, outbox: Outbox) -> Outbox:
+        self._identity = outbox.stream, outbox.client
+        write_identity(self._beside, self._identity)
+        self._ballast.take_on()
+        return outbox
+
+    def _salvaged(self) -> Outbox:
+        saved = Saved()
+        try:
+            saved = salvage(self._path, self._clock, self._cap, self._identity, self._alive)
+        except REFUSALS:
+            raise
+        except Exception:
+            log.exception("%s: its rows cannot be saved; a new outbox begins", self._path)
+        outbox = self._ready(self._file())
+        self._note("salvage", f"the outbox was damaged: {saved.rows} rows saved, {saved.broken} broken ones found")
+        self.notes += outbox.holes(self._periods)
+        return outbox
+
+    def _to_memory(self, error: Exception) -> None:
+        ring = Outbox(None, self._clock, min(RING_BYTES, self._cap // RING_PART), identity=self._identity)
+        self.outbox, self._identity, self.trouble = ring, (ring.stream, ring.client), str(error)
+        log.warning("%s: %s; readings are held in memory until it works again", self._path, error)
+        self._note("disk", f"readings are held in memory: {error}")
+
+    def _note(self, code: str, text: str) -> None:
+        self.notes.append(Entry(about_edge(self.outbox.instant(), "edge"), {"code": code, "text": text}, urgent=True))
