@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -206,7 +207,7 @@ class Outbox:
         """Take over another outbox's rows with their identity, and go on in a new epoch. Returns how many came."""
         self._spool.begin()
         self._owed += self._made_room(other.size())
-        taken = sum(adopt(self._spool, opening, rows) for opening, rows in other.holdings())
+        taken = sum(adopt(self._spool, replace(opening, n=0), rows) for opening, rows in other.holdings())
         count_again(self._spool)
         self._spool.commit()
         self.renew()

@@ -14,7 +14,7 @@ from pathlib import Path
 from cellherd.clock import Clock
 from cellherd.failpoint import failpoint
 from collectors.ballast import Ballast
-from collectors.entries import Entry, about_edge
+from collectors.entries import Entry, Instant, about_edge
 from collectors.outbox import Outbox
 from collectors.salvage import Alive, Saved, damaged, put_aside, read_identity, salvage, unfinished, write_identity
 
@@ -166,4 +166,6 @@ class Safekeeping:
         self._note("disk", f"readings are held in memory: {error}")
 
     def _note(self, code: str, text: str) -> None:
-        self.notes.append(Entry(about_edge(self.outbox.instant(), "edge"), {"code": code, "text": text}, urgent=True))
+        clock = self._clock
+        now = Instant(clock.wall(), clock.boot(), clock.quality(), clock.boot_id())
+        self.notes.append(Entry(about_edge(now, "edge"), {"code": code, "text": text}, urgent=True))
