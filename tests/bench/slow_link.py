@@ -70,7 +70,7 @@ def fill(box: Outbox, days: float) -> int:
                 for n in range(first, min(first + 100, slots))
                 for m in range(MODULES)
             ]
-        )  # noqa: E501 - one reading
+        )
     box._spool.ask("pragma synchronous = full")
     return slots * MODULES
 
@@ -118,7 +118,7 @@ def measure(folder: Path, days: float, seconds: float, kbit: float) -> tuple[lis
                 sender.committed(committed)
                 waiting |= {(row.epoch, row.seq): monotonic() for row in committed}
             for key in [key for key in waiting if key in server.came]:
-                delays.append(monotonic() - waiting.pop(key))
+                delays.append(monotonic() - waiting.pop(key))  # noqa: PERF401 - it takes from `waiting` as well
             if publisher.online.is_set():
                 if connection != publisher.connections:
                     connection = publisher.connections
