@@ -183,7 +183,7 @@ def _finished(table: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
 def _stamped(frame: pl.DataFrame) -> pl.DataFrame:
     """Fix `ts` and `clk`: the edge's clock if it is good, else the server's anchor of its boot clock, else arrival."""
     own, anchored = pl.col("t0") + pl.col("dt"), pl.col("offset_ms") + pl.col("bt0") + pl.col("dt")
-    trusted = pl.col("clk").is_in(["ntp", "srv", "est"]) | pl.col("offset_ms").is_null()
+    trusted = pl.col("clk").is_in(["ntp", "srv"]) | pl.col("offset_ms").is_null()
     chosen = frame.with_columns(
         ts=pl.when(trusted).then(own).otherwise(anchored),
         clk=pl.when(trusted).then("clk").otherwise(pl.lit("srv")),
