@@ -1,0 +1,153 @@
+"""Faults that only show over time: SOC that stands still, heat without load, leads that jump, frozen sensors, resets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cellherd.faults import catalogue
+from pipeline.limits import DAY, HOUR
+from pipeline.live.charges import charge_ends, of_cell
+from pipeline.live.events import LATE_MS, Event, cuts_of, numbers_of
+from pipeline.live.features import Run
+from pipeline.live.holds import device_faults, entered, left
+from pipeline.live.levels import JUMP, levels, number
+from pipeline.live.profile import Profile
+from pipeline.live.state import Module, Waiting
+
+IDLE = 0
+FULL_HOUR_MS = 3_600_000
+RESET_MS = (30_000, 300_000)
+"""A module that is silent for so long and then back with the same charge was probably switched off and on by hand."""
+SAME_MV, SAME_PM = 30, 10
+_JUMP_BIT = 1 << next(i for i, level in enumerate(levels()) if level.fault == JUMP)
+
+
+def recall(module: Module, run: Run, profile: Profile, kept: set[str], *, hole: bool) -> Iterator[Event]:
+    """Events of the rules with a memory; changes `module`, and puts into `kept` what they see standing."""
+    if run.bad_clock:
+        return
+    yield from _reset(module, run)
+    yield from _soc_stuck(module, run, profile, hole=hole)
+    yield from charge_ends(module, run, profile, hole=hole)
+    yield from _heat(module, run, profile, kept)
+    yield from _jumping(module, run, profile)
+    yield from _frozen_sensor(module, run, profile, kept)
+
+
+def _begins(run: Run, since: int) -> Waiting:
+    late = run.arrival - run.first.ts > LATE_MS
+    return Waiting(since, run.first, run.cells, run.temps, device=False, late=late, identity=run.identity)
+
+
+def _reset(module: Module, run: Run) -> Iterator[Event]:
+    """The protection is gone after a short silence, charge and cells are as before."""
+    before, now = module.last, run.first
+    if before is None or not module.said or not RESET_MS[0] <= now.ts - before.ts <= RESET_MS[1]:
+        return
+    silent = now.ts - before.ts > 3 * module.period
+    gone = [name for name in module.said if name not in device_faults(run.faults)]
+    gone = [name for name in gone if catalogue()[name].severity in ("protection", "lockout")]
+    pairs = ((before.soc_pm, now.soc_pm, SAME_PM), (before.lo, now.lo, SAME_MV), (before.hi, now.hi, SAME_MV))
+    same = all(a is None or b is None or abs(a - b) <= most for a, b, most in pairs)
+    if not (silent and gone and same and run.faults is not None):
+        return
+    module.resets = [at for at in module.resets if at > now.ts - 7 * DAY] + [now.ts]
+    episode = module.standing.get(gone[0])
+    evidence = {"silent_ms": now.ts - before.ts, "numbers": numbers_of(now, run.cells, run.temps)}
+    yield Event(
+        module.place, module.unit, module.kind, "note", gone[0], now.ts, episode.since if episode else now.ts,
+        "derived", cuts_of(gone[0], now.charge_on, now.discharge_on), run.arrival - now.ts > LATE_MS,
+        code="probable_manual_reset", evidence=evidence, identity=run.identity,
+    )  # fmt: skip
+
+
+def _soc_stuck(module: Module, run: Run, profile: Profile, *, hole: bool) -> Iterator[Event]:
+    """The percentage stands still although a tenth of the capacity has flowed; at its ends it may."""
+    if run.first.soc_pm is None:
+        return
+    percent, fault = run.first.soc_pm // 10, "soc_stuck"
+    anchor = module.soc_anchor
+    moved = anchor is None or abs(percent - anchor[0]) > number(fault, "soc_within_pct")
+    if anchor is None or moved or hole or percent >= 99 or percent <= 1:
+        module.soc_anchor = (percent, run.first.ts, 0)
+        if moved and fault in module.standing:
+            yield left(module, fault, run.first.ts, run)
+        return
+    charge = anchor[2] + run.charge
+    module.soc_anchor = (anchor[0], anchor[1], charge)
+    passed = abs(charge) // FULL_HOUR_MS
+    least = profile.capacity_mah * number(fault, "capacity_passed_pm") // 1000
+    if passed >= least and fault not in module.standing:
+        found = entered(module, profile, fault, _begins(run, anchor[1]), None, until=run.last.ts)
+        yield replace(found, value=float(passed), threshold=float(least), value_unit="mAh")
+
+
+def _heat(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterator[Event]:
+    """Cells get warmer with nothing flowing, and not just because something flowed before."""
+    fault = "overheating_without_load"
+    if run.dir != IDLE or run.first.tmax is None:
+        module.warmth.clear()
+        return
+    span = 1000 * number(fault, "in_s")
+    begin = run.first.ts - span
+    older = [spot for spot in module.warmth if spot[0] <= begin]
+    module.warmth[:] = (
+        older[-1:] + [spot for spot in module.warmth if spot[0] > begin] + [(run.first.ts, run.first.tmax)]
+    )
+    idle_for = run.first.ts - module.flow[1]
+    rise = run.first.tmax - min(warm for _, warm in module.warmth)
+    if rise <= number(fault, "rise_dc") or idle_for < 2 * span:
+        return
+    kept.add(fault)
+    if fault not in module.standing:
+        found = entered(module, profile, fault, _begins(run, run.first.ts), None)
+        yield replace(found, value=float(rise), threshold=float(number(fault, "rise_dc")), value_unit="0.1 degC")
+
+
+def _jumping(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
+    """One cell's reading leaps again and again while the current is quiet."""
+    fault, span = "cell_reading_erratic", 1000 * number("cell_reading_erratic", "in_s")
+    if run.trip & _JUMP_BIT:
+        recent = [at for at in module.jumps if at > run.last.ts - span]
+        module.jumps = (recent + [run.first.ts] * run.n)[-20:]
+        if len(module.jumps) >= number(fault, "jumps") and fault not in module.standing:
+            far = max((run.first, run.last, module.last or run.last), key=lambda sample: sample.off or 0)
+            found = entered(module, profile, fault, _begins(run, module.jumps[0]), None, until=run.last.ts)
+            noise = max(run.first.jump or 0, run.last.jump or 0)
+            found = replace(found, value=float(noise), threshold=float(number(fault, "noise_mv")), value_unit="mV")
+            module.standing[fault] = of_cell(module.standing[fault], far.far_at)
+            yield replace(found, cell=far.far_at)
+    elif fault in module.standing and run.last.ts - module.jumps[-1] >= HOUR:
+        yield left(module, fault, module.jumps[-1], run)
+
+
+def _frozen_sensor(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterator[Event]:
+    """One sensor says the same to the digit for a day while the others moved."""
+    fault = "temperature_sensor_fault"
+    known = sorted(value for value in run.temps or () if value is not None)
+    if len(known) < 2:
+        return
+    middle, span = known[len(known) // 2], number(fault, "frozen_h") * HOUR
+    before = (
+        module.sensors
+        if len(module.sensors) == len(run.temps)
+        else [(None, run.first.ts, middle, middle)] * len(run.temps)
+    )
+    module.sensors = [
+        (value, since, min(low, middle), max(high, middle)) if value is not None and value == old
+        else (value, run.first.ts, middle, middle)
+        for value, (old, since, low, high) in zip(run.temps, before, strict=True)
+    ]  # fmt: skip
+    others = number(fault, "others_moved_dc")
+    frozen = [
+        i for i, (value, since, low, high) in enumerate(module.sensors)
+        if value is not None and run.first.ts - since >= span and high - low >= others
+    ]  # fmt: skip
+    if not frozen:
+        return
+    kept.add(fault)
+    if fault not in module.standing:
+        found = entered(module, profile, fault, _begins(run, run.first.ts), None)
+        value = float(module.sensors[frozen[0]][0] or 0)
+        yield replace(found, value=value, value_unit="0.1 degC", evidence={**found.evidence, "sensor": frozen[0]})
