@@ -177,6 +177,12 @@ class Influx(_Strict):
         return INSTALLER in self.bucket
 
 
+class Live(_Strict):
+    """The live event engine: faults within seconds, beside the stores."""
+
+    enabled: bool = True
+
+
 class Telegram(_Strict):
     """A Telegram bot. `base_url` may be a local Bot API server."""
 
@@ -245,6 +251,7 @@ class FleetConfig(_Strict):
     journal: JournalDisk = JournalDisk()
     health: Health = Health()
     influx: Influx | None = None
+    live: Live = Live()
     telegram: Telegram | None = None
     mail: Mail | None = None
     installer: list[Installer] = Field(default_factory=list)

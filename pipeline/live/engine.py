@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 import polars as pl
 
@@ -181,7 +182,7 @@ def _limits(known: Known, firmware: str, no: int) -> dict[str, int | bool | None
     return {"profile": no, "p_zero_is_missing": profile.zero_is_missing, "p_noisy": noisy, **told}
 
 
-def _records(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, dict[str, object]]]:
+def _records(frames: Mapping[str, pl.DataFrame]) -> Iterator[tuple[str, dict[str, Any]]]:
     for table in RECORDS:
         frame = frames.get(table)
         if frame is None or frame.is_empty():

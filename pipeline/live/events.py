@@ -106,7 +106,7 @@ def cause_of(fault: str, sample: Sample) -> str:
     """The class of cause of a lockout: by its category, else by the numbers just before."""
     if known := CLASS.get(catalogue()[fault].category):
         return known
-    if sample.tmin is not None and sample.tmin <= 0 or sample.tmax is not None and sample.tmax >= 450:
+    if (sample.tmin is not None and sample.tmin <= 0) or (sample.tmax is not None and sample.tmax >= 450):
         return "temperature"
     if sample.spread is not None and sample.spread >= 100:
         return "spread"

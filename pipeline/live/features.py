@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.live.levels import levels
 from pipeline.limits import MINUTE
+from pipeline.live.levels import levels
 from pipeline.schema import CELL_COLUMNS, TEMP_COLUMNS
 
 STEP_MS = 2 * MINUTE
@@ -83,8 +83,8 @@ def runs(readings: pl.DataFrame, modules: pl.DataFrame) -> tuple[list[Run], pl.D
     """
     rows = readings.join(modules, on=["site", "stack", "module"], how="left", maintain_order="left")
     same = pl.col("epoch") == pl.col("last_epoch")
-    newer = pl.when(same.fill_null(value=False)).then(pl.col("seq") > pl.col("last_seq"))
-    newer = newer.otherwise(pl.col("ts") > pl.col("last_ts")).fill_null(value=True)
+    later = pl.when(same.fill_null(value=False)).then(pl.col("seq") > pl.col("last_seq"))
+    newer = later.otherwise(pl.col("ts") > pl.col("last_ts")).fill_null(value=True)
     late = rows.filter(~newer)
     rows = rows.filter(newer).sort("no", "ts", "seq")
     again = (pl.col("epoch") == pl.col("epoch").shift(1)) & (pl.col("seq") == pl.col("seq").shift(1))
@@ -223,7 +223,7 @@ def _runs(rows: pl.DataFrame) -> Iterator[Run]:
     count = last["row"] - first["row"] + 1
     key = ("no", "trip", "clear", "faults", "dir", "bad_clock")
     return (
-        Run(*told, Sample._make(begun), Sample._make(ended), *lists, q, n, arrival, identity, until)  # type: ignore[misc]
+        Run(*told, Sample._make(begun), Sample._make(ended), *lists, q, n, arrival, identity, until)  # type: ignore[call-arg]
         for told, begun, ended, lists, q, n, arrival, identity, until in zip(
             first.select(key).iter_rows(), first.select(_SAMPLE).iter_rows(), last.select(_SAMPLE).iter_rows(),
             first.select("cells", "temps").iter_rows(), charge, count, first["arrival_ts"],

@@ -60,7 +60,7 @@ def hold_faults(
     wanted = device if not tripped else device | tripped.keys()
     for fault in [name for name in module.waiting if name not in wanted]:
         del module.waiting[fault]
-    for fault in wanted - module.standing.keys() if wanted else ():
+    for fault in sorted(wanted - module.standing.keys()) if wanted else ():
         yield from _rise(module, run, profile, fault, tripped.get(fault) if fault not in device else None)
     if module.standing:
         yield from _fall(module, run, device, kept)

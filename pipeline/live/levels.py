@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import polars as pl
 
 from cellherd.faults import catalogue
 from pipeline.limits import MINUTE
 
+Numbers = dict[str, Any]
 SEEN_TWICE = 1
 """A hold of one millisecond: the next reading has to say it too."""
 
@@ -90,12 +92,15 @@ def _of_cells() -> tuple[Level, ...]:
     safe_low = col("lo") > col("p_uv_trip") + number("cell_undervoltage_warning", "release_above_limit_mv")
     extreme = (col("hi") > col("p_extreme_high")) | (col("lo") < col("p_extreme_low"))
     sane = (col("hi") < col("p_extreme_high") - 50) & (col("lo") > col("p_extreme_low") + 100)
-    high, low = {"value": "hi", "cell": "hi_at"}, {"value": "lo", "cell": "lo_at"}
+    high: Numbers = {"value": "hi", "cell": "hi_at"}
+    low: Numbers = {"value": "lo", "cell": "lo_at"}
     return (
         Level("cell_overvoltage_protection", *over, SEEN_TWICE, limit="p_ov_trip", **high),
         Level("cell_undervoltage_protection", *under, SEEN_TWICE, limit="p_uv_trip", **low),
-        Level("cell_overvoltage_warning", warn_high & CHARGING & ~over[0], safe_high, 10_000, limit="p_ov_trip", **high),
-        Level("cell_undervoltage_warning", warn_low & DISCHARGING & ~under[0], safe_low, 10_000, limit="p_uv_trip", **low),
+        Level("cell_overvoltage_warning", warn_high & CHARGING & ~over[0], safe_high, 10_000, limit="p_ov_trip",
+              **high),
+        Level("cell_undervoltage_warning", warn_low & DISCHARGING & ~under[0], safe_low, 10_000, limit="p_uv_trip",
+              **low),
         Level("pack_overvoltage_protection", *_above("voltage_mv", "pack_high"), SEEN_TWICE,
               value="voltage_mv", limit="p_pack_high_trip"),
         Level("pack_undervoltage_protection", *_below("voltage_mv", "pack_low"), SEEN_TWICE,
@@ -112,7 +117,7 @@ def _of_cells_apart() -> tuple[Level, ...]:
     """Cells apart, at rest in the middle of the charge only: near full and near empty a spread says little."""
     failing = MIDDLE & (col("off") >= col("p_failing_trip")) & (col("others") <= 50)
     apart = MIDDLE & (col("spread") >= col("p_imbalance_trip")) & ~failing
-    times = {"hold_ms": hold("cell_imbalance_warning"), "release_ms": hold("cell_imbalance_warning", "release_for_s")}
+    times: Numbers = {"hold_ms": hold("cell_imbalance_warning"), "release_ms": hold("cell_imbalance_warning", "release_for_s")}
     unbalanced = IDLE & (col("hi") >= col("p_balance_from")) & (col("spread") >= col("p_balance_trip"))
     together = (col("spread") < col("p_balance_release")) | (col("hi") < col("p_balance_from") - 50)
     quiet = CHARGING | DISCHARGING | IDLE
@@ -162,7 +167,7 @@ def _of_charge() -> tuple[Level, ...]:
 
 def _of_current() -> tuple[Level, ...]:
     into, out = col("current_ma"), -col("current_ma")
-    kept = {"value": "current_ma", "unit": "mA"}
+    kept: Numbers = {"value": "current_ma", "unit": "mA"}
 
     def pair(side: str, flows: pl.Expr) -> tuple[Level, Level]:
         limit, trip = col(f"p_{side}_ma"), flows > col(f"p_{side}_ma")
@@ -180,7 +185,8 @@ def _of_temperature() -> tuple[Level, ...]:
     hot, cold, of = col("tmax"), col("tmin"), "0.1 degC"
     near = number("charge_overtemperature_warning", "trip_below_limit_dc")
     safe = number("charge_overtemperature_warning", "release_below_limit_dc")
-    top, bottom = {"value": "tmax", "unit": of}, {"value": "tmin", "unit": of}
+    top: Numbers = {"value": "tmax", "unit": of}
+    bottom: Numbers = {"value": "tmin", "unit": of}
     over, over_charge = _above("tmax", "hot"), _above("tmax", "hot_charge")
     frozen = cold <= col("p_cold_trip")
     blocked, warm = frozen & (col("charge_on") == 0), cold >= col("p_cold_release")
@@ -218,14 +224,14 @@ def _of_paths() -> tuple[Level, ...]:
     flows, back = number(stuck, "flows_ma"), "discharge_mosfet_fault"
     silent = col("faults") == ""
     shorted = col("faults").str.contains(r"\bshort_circuit_protection\b") & (col("dir") == 0)
-    beside = {"beside_flags": True}
+    beside: Numbers = {"beside_flags": True}
     return (
         Level(cut, no_volts & ~paths_on, volts, hold(cut), value="voltage_mv", **beside),
         Level(blown, no_volts & paths_on, volts, hold(cut), value="voltage_mv", **beside),
         Level("config_mismatch", off & ~no_volts & col("whole"), ~off, hold("config_mismatch"), value="voltage_mv",
               limit="cell_sum", **beside),
-        Level(stuck, (col("charge_on") == 0) & (col("current_ma") > flows), col("current_ma") <= flows // 2, hold(stuck),
-              value="current_ma", unit="mA", **beside),
+        Level(stuck, (col("charge_on") == 0) & (col("current_ma") > flows), col("current_ma") <= flows // 2,
+              hold(stuck), value="current_ma", unit="mA", **beside),
         Level(back, (col("discharge_on") == 0) & (col("current_ma") < -flows), col("current_ma") >= -flows // 2,
               hold(back), value="current_ma", unit="mA", **beside),
         Level("software_lock", silent & ((col("charge_on") == 0) ^ (col("discharge_on") == 0)) & ~col("reasoned"),

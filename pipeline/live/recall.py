@@ -1,4 +1,4 @@
-"""Faults that only show over time: SOC that stands still, heat without load, leads that jump, frozen sensors, resets."""
+"""Faults that only show over time: SOC that stands still, heat without load, jumping leads, frozen sensors, resets."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def _soc_stuck(module: Module, run: Run, profile: Profile, *, hole: bool) -> Ite
     percent, fault = run.first.soc_pm // 10, "soc_stuck"
     anchor = module.soc_anchor
     moved = anchor is None or abs(percent - anchor[0]) > number(fault, "soc_within_pct")
-    if anchor is None or moved or hole or percent >= 99 or percent <= 1:
-        module.soc_anchor = (percent, run.first.ts, 0)
-        if moved and fault in module.standing:
-            yield left(module, fault, run.first.ts, run)
-        return
-    charge = anchor[2] + run.charge
-    module.soc_anchor = (anchor[0], anchor[1], charge)
+    if moved and fault in module.standing:
+        yield left(module, fault, run.first.ts, run)
+    if anchor is None or moved or hole:
+        anchor = (percent, run.first.ts, 0)
+    at_end = percent >= 99 or percent <= 1
+    charge = 0 if at_end else anchor[2] + run.charge
+    module.soc_anchor = anchor = (anchor[0], anchor[1], charge)
     passed = abs(charge) // FULL_HOUR_MS
     least = profile.capacity_mah * number(fault, "capacity_passed_pm") // 1000
     if passed >= least and fault not in module.standing:
@@ -91,6 +91,10 @@ def _heat(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterato
         return
     span = 1000 * number(fault, "in_s")
     begin = run.first.ts - span
+    if module.warmth and _same_degree(module, run):
+        if fault in module.standing:
+            kept.add(fault)
+        return
     older = [spot for spot in module.warmth if spot[0] <= begin]
     module.warmth[:] = (
         older[-1:] + [spot for spot in module.warmth if spot[0] > begin] + [(run.first.ts, run.first.tmax)]
@@ -103,6 +107,12 @@ def _heat(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterato
     if fault not in module.standing:
         found = entered(module, profile, fault, _begins(run, run.first.ts), None)
         yield replace(found, value=float(rise), threshold=float(number(fault, "rise_dc")), value_unit="0.1 degC")
+
+
+def _same_degree(module: Module, run: Run) -> bool:
+    """Whether the warmest sensor shows the degree of the reading before: a run that was only cut."""
+    before, now = module.last, run.first
+    return before is not None and before.tmax is not None and now.tmax is not None and before.tmax // 10 == now.tmax // 10
 
 
 def _jumping(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
@@ -126,7 +136,7 @@ def _frozen_sensor(module: Module, run: Run, profile: Profile, kept: set[str]) -
     """One sensor says the same to the digit for a day while the others moved."""
     fault = "temperature_sensor_fault"
     known = sorted(value for value in run.temps or () if value is not None)
-    if len(known) < 2:
+    if len(known) < 2 or (module.sensors and _same_degree(module, run)):
         return
     middle, span = known[len(known) // 2], number(fault, "frozen_h") * HOUR
     before = (

@@ -91,25 +91,28 @@ def _edge(module: Module, row: Row) -> Iterator[Event]:
 
 def _gap(module: Module, row: Row) -> Iterator[Event]:
     """Polls without a good answer, against those with one, since the window began."""
-    fault, ts = "comm_degraded", row["ts"]
+    ts = row["ts"]
+    if row["reason"] == "sleeping":
+        module.slept = max(module.slept, ts)
     begun, good, bad = module.polls
     bad += row["slots"] if row["reason"] in FAILED else 0
     module.polls = (begun or ts, good, bad)
-    module.polls, share = _weighed(module.polls, ts)
+    yield from weigh(module, ts, row)
+
+
+def weigh(module: Module, ts: int, row: Row | None = None) -> Iterator[Event]:
+    """Judge a link when a window of polls is whole: too few good answers, or enough of them again."""
+    fault, polls = "comm_degraded", module.polls
+    module.polls, share = _weighed(polls, ts)
     if share is None:
         return
-    if share < number(fault, "good_answers_pm") and fault not in module.standing:
-        evidence = {"good": good, "bad": bad, "from_ts": begun, "to_ts": ts, "reason": row["reason"]}
-        yield _enter(module, fault, row, evidence, value=float(share))
-
-
-def weigh(module: Module, ts: int) -> Iterator[Event]:
-    """The link is good again when a whole window of polls was."""
-    polls, share = _weighed(module.polls, ts)
-    module.polls = polls
-    fault = "comm_degraded"
-    if share is not None and share >= number(fault, "good_answers_pm") and fault in module.standing:
-        yield _leave(module, fault, {"ts": ts, "stream": None, "epoch": None, "seq": None, "arrival_ts": ts})
+    at = row or {"ts": ts, "stream": None, "epoch": None, "seq": None}
+    bad = share < number(fault, "good_answers_pm")
+    if bad and fault not in module.standing:
+        evidence = {"good": polls[1], "bad": polls[2], "from_ts": polls[0], "to_ts": ts}
+        yield _enter(module, fault, at, evidence, value=float(share))
+    elif not bad and fault in module.standing:
+        yield _leave(module, fault, at)
 
 
 def _weighed(polls: tuple[int, int, int], ts: int) -> tuple[tuple[int, int, int], int | None]:
@@ -120,7 +123,7 @@ def _weighed(polls: tuple[int, int, int], ts: int) -> tuple[tuple[int, int, int]
     return ((ts, 0, 0), good * 1000 // (good + bad)) if whole else (polls, None)
 
 
-def _event(
+def _event(  # noqa: PLR0913, PLR0917 - the code is only a log entry's
     module: Module, phase: Any, fault: str, row: Row, evidence: Mapping[str, Any], code: str | None = None
 ) -> Event:
     last = module.last

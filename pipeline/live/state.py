@@ -79,7 +79,7 @@ class Module(msgspec.Struct):
     sensors: list[tuple[int | None, int, int, int]] = []
     jumps: list[int] = []
     polls: tuple[int, int, int] = (0, 0, 0)
-    restarted: int = 0
+    slept: int = 0
 
     def fresh(self) -> Module:
         """A copy whose collections may be changed."""

@@ -12,20 +12,25 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from threading import Event, Lock, Thread
 from time import time_ns
 
+from cellherd.clock import SystemClock
 from cellherd.settings import Site
 from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.edge_points import EdgePoints
 from pipeline.ingest.edges import Edge, Edges
 from pipeline.ingest.entry import Dead, Entry
 from pipeline.lifeline import die_with, settle
+from pipeline.live.absence import Link
+from pipeline.live.sink import LiveSink, Ticker, to_archive
+from pipeline.live.store import LiveStore
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.influx import InfluxSink, InfluxWriter
+from pipeline.stores.lines import fault_lines
 from pipeline.storing.sinks import Feeders, Segments, Sink
 from pipeline.storing.storeroom import LARGEST, LOG_FORMAT, Task
 
@@ -37,14 +42,16 @@ def main() -> None:
         letters = DeadLetters(task.state / "deadletters.sqlite")
         last.callback(letters.close)
         edges = Edges()
-        sinks: list[Sink] = [ArchiveSink(Archive(task.config.archive.uri or str(task.state / "archive")), task.series)]
-        for sink in influx_sinks(task, letters):
+        archive = Archive(task.config.archive.uri or str(task.state / "archive"))
+        influx = influx_sinks(task, letters)
+        sinks: list[Sink] = [ArchiveSink(archive, task.series), *influx]
+        for sink in influx:
             last.callback(sink.writer.close)
             points = EdgePoints(sink, edges, letters)
             points.start()
             last.callback(points.stop)
-            sinks.append(sink)
-        serve(task, sinks, letters, edges)
+        live = [_live(task, archive, influx)] if task.config.live.enabled else []
+        serve(task, [*sinks, *live], letters, edges)
 
 
 def influx_sinks(task: Task, letters: DeadLetters) -> list[InfluxSink]:
@@ -90,10 +97,49 @@ def serve(task: Task, sinks: Sequence[Sink], letters: DeadLetters, edges: Edges)
         Thread(target=_hear, args=(control, segments, edges, ended), name="parent", daemon=True).start()
         settle()
         feeders.start()
+        clock = _clock(sinks, segments, edges, feeders)
         while not ended.wait(1.0):
             if not feeders.alive():
                 sys.exit(1)
+        if clock is not None:
+            clock.stop()
         feeders.stop()
+
+
+def _live(task: Task, archive: Archive, influx: Sequence[InfluxSink]) -> LiveSink:
+    """The event engine, with a handle of the archive of its own: another thread appends to the other tables."""
+    outlets = {"archive": to_archive(Archive(archive.uri), task.series), **{sink.name: _faults(sink) for sink in influx}}
+    registry = {(module.site, module.stack, module.id): module for module in task.config.module}
+    return LiveSink(LiveStore(task.state / "live.sqlite"), registry, SystemClock(), outlets)
+
+
+def _faults(sink: InfluxSink) -> Outlet:
+    """Events to InfluxDB's `fault`, those of one installer's sites where each has a bucket."""
+    sites = {name: site for name, site in sink.sites.items() if sink.installer in {None, site.installer}}
+
+    def outlet(_batch: int, events: pl.DataFrame) -> None:
+        theirs = events.filter(pl.col("site").is_in(list(sites)))
+        if not theirs.is_empty():
+            sink.writer.write(sink.writer.settings.bucket, fault_lines(theirs, sites))
+
+    return outlet
+
+
+def _clock(sinks: Sequence[Sink], segments: Segments, edges: Edges, feeders: Feeders) -> Ticker | None:
+    """The clock of the live engine, if there is one."""
+    live = next((sink for sink in sinks if isinstance(sink, LiveSink)), None)
+    if live is None:
+        return None
+
+    def links() -> Mapping[str, Link] | None:
+        if int(feeders.status()[live.name]["at"]) < segments.upto:
+            return None  # behind with segments: whoever seems silent may stand in the next one
+        known = edges.known.copy().items()
+        return {name: Link(edge.last_seen, edge.status.get("online") != 0) for name, edge in known}
+
+    ticker = Ticker(live, links)
+    ticker.start()
+    return ticker
 
 
 def _hear(control: socket.socket, segments: Segments, edges: Edges, ended: Event) -> None:
