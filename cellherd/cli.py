@@ -38,6 +38,8 @@ COMMANDS = (
     Command("ingest run", "pipeline.commands:ingest_run", "Take readings in and write them to every store."),
     Command("nightly", "pipeline.commands_nightly:nightly", "Work out a day's tables and findings."),
     Command("report", "pipeline.commands_report:report", "Write the report as one HTML file."),
+    Command("events list", "pipeline.commands_events:list_events", "List fault events in words, and why they came."),
+    Command("events replay", "pipeline.commands_events:replay_events", "Find the events of readings that came late."),
     Command("archive import", "pipeline.commands_import:import_", "Bring measured data of others into the archive."),
     Command("alerts test", "pipeline.commands_alerts:test", "Send a sample alert through every route."),
     Command(
@@ -58,6 +60,7 @@ COMMANDS = (
 GROUPS = {
     "edge": "The collector on a Raspberry Pi.",
     "ingest": "The server's intake.",
+    "events": "Faults as they came and went.",
     "alerts": "What people are told.",
     "archive": "The readings and tables on disk.",
     "deadletter": "Messages that could not be taken in.",

@@ -19,6 +19,7 @@ from cellherd.config import FleetConfig, load_fleet
 from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from pipeline.alerts import Delivered
+from pipeline.commands_events import late
 from pipeline.days import date_at
 from pipeline.nightly.chores import daily
 from pipeline.nightly.diary import Diary
@@ -57,6 +58,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
     with _shift(store, folder, to_influx(fleet)) as shift:
         owed = look(shift, sites) if due else [Owed(s, wanted or _yesterday(s), "new") for s in sites]
         nights = list(work(shift, owed))
+        late(fleet, folder)
         tidied = daily(store, fleet.archive, shift.diary, shift.clock) if due else None
     spoken = [night for night in nights if night.rows["module_day"]]
     for night in spoken:

@@ -117,7 +117,10 @@ def _of_cells_apart() -> tuple[Level, ...]:
     """Cells apart, at rest in the middle of the charge only: near full and near empty a spread says little."""
     failing = MIDDLE & (col("off") >= col("p_failing_trip")) & (col("others") <= 50)
     apart = MIDDLE & (col("spread") >= col("p_imbalance_trip")) & ~failing
-    times: Numbers = {"hold_ms": hold("cell_imbalance_warning"), "release_ms": hold("cell_imbalance_warning", "release_for_s")}
+    times: Numbers = {
+        "hold_ms": hold("cell_imbalance_warning"),
+        "release_ms": hold("cell_imbalance_warning", "release_for_s"),
+    }
     unbalanced = IDLE & (col("hi") >= col("p_balance_from")) & (col("spread") >= col("p_balance_trip"))
     together = (col("spread") < col("p_balance_release")) | (col("hi") < col("p_balance_from") - 50)
     quiet = CHARGING | DISCHARGING | IDLE

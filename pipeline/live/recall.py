@@ -69,7 +69,7 @@ def _soc_stuck(module: Module, run: Run, profile: Profile, *, hole: bool) -> Ite
     percent, fault = run.first.soc_pm // 10, "soc_stuck"
     anchor = module.soc_anchor
     moved = anchor is None or abs(percent - anchor[0]) > number(fault, "soc_within_pct")
-    if moved and fault in module.standing:
+    if moved and _ours(module, fault):
         yield left(module, fault, run.first.ts, run)
     if anchor is None or moved or hole:
         anchor = (percent, run.first.ts, 0)
@@ -91,17 +91,13 @@ def _heat(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterato
         return
     span = 1000 * number(fault, "in_s")
     begin = run.first.ts - span
-    if module.warmth and _same_degree(module, run):
-        if fault in module.standing:
-            kept.add(fault)
-        return
-    older = [spot for spot in module.warmth if spot[0] <= begin]
-    module.warmth[:] = (
-        older[-1:] + [spot for spot in module.warmth if spot[0] > begin] + [(run.first.ts, run.first.tmax)]
-    )
-    idle_for = run.first.ts - module.flow[1]
-    rise = run.first.tmax - min(warm for _, warm in module.warmth)
-    if rise <= number(fault, "rise_dc") or idle_for < 2 * span:
+    if not (module.warmth and _same_degree(module, run)):
+        older = [spot for spot in module.warmth if spot[0] <= begin]
+        recent = [spot for spot in module.warmth if spot[0] > begin]
+        module.warmth[:] = [*older[-1:], *recent, (run.first.ts, run.first.tmax)]
+    at, warm = module.warmth[-1]
+    rise = warm - min(before for _, before in module.warmth)
+    if rise <= number(fault, "rise_dc") or at - module.flow[1] < 2 * span:
         return
     kept.add(fault)
     if fault not in module.standing:
@@ -109,10 +105,17 @@ def _heat(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterato
         yield replace(found, value=float(rise), threshold=float(number(fault, "rise_dc")), value_unit="0.1 degC")
 
 
+def _ours(module: Module, fault: str) -> bool:
+    """Whether a fault stands because a rule of ours said so: what the device says, the device ends."""
+    return fault in module.standing and module.standing[fault].origin == "derived"
+
+
 def _same_degree(module: Module, run: Run) -> bool:
     """Whether the warmest sensor shows the degree of the reading before: a run that was only cut."""
     before, now = module.last, run.first
-    return before is not None and before.tmax is not None and now.tmax is not None and before.tmax // 10 == now.tmax // 10
+    return (
+        before is not None and before.tmax is not None and now.tmax is not None and before.tmax // 10 == now.tmax // 10
+    )
 
 
 def _jumping(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
@@ -128,7 +131,7 @@ def _jumping(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
             found = replace(found, value=float(noise), threshold=float(number(fault, "noise_mv")), value_unit="mV")
             module.standing[fault] = of_cell(module.standing[fault], far.far_at)
             yield replace(found, cell=far.far_at)
-    elif fault in module.standing and run.last.ts - module.jumps[-1] >= HOUR:
+    elif module.jumps and _ours(module, fault) and run.last.ts - module.jumps[-1] >= HOUR:
         yield left(module, fault, module.jumps[-1], run)
 
 

@@ -78,7 +78,9 @@ def _now(value: Any, i: int, count: int) -> Any:
 
 
 def _reading(at: int, said: dict[str, Any]) -> dict[str, Any]:
-    cells = [said["cells"] + (said["odd"].get(str(i), 0)) for i in range(said["n"])] if said["cells"] is not None else []
+    cells = (
+        [said["cells"] + (said["odd"].get(str(i), 0)) for i in range(said["n"])] if said["cells"] is not None else []
+    )
     temps = {f"t{i:02}": value for i, value in enumerate(said["temps"])}
     row = {name: value for name, value in said.items() if name not in ("cells", "odd", "n", "temps")}
     row["faults"] = None if row["faults"] == "-" else row["faults"]
