@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from cellherd.faults import catalogue
@@ -175,27 +175,28 @@ def _hold(old: Group, found: Sequence[Finding], now: int) -> tuple[Group | None,
         since = group.waiting.setdefault(name, one.since)
         if name not in group.standing and now - since >= one.hold_ms:
             group.standing[name] = Episode(since, "derived", one.fault, "none")
-            events.append(_event(group, name, "enter", since, since, one))
+            events.append(_event(group, name, "enter", since, one))
             if one.fault == "module_missing":
                 group.missed = [at for at in group.missed if at > now - DAY] + [now]
     for name in group.waiting.keys() - showing.keys():
         del group.waiting[name]
-    for name, episode in list(group.standing.items()):
+    for name in list(group.standing):
         if name in showing:
             continue
         gone = group.clearing.setdefault(name, now)
         if now - gone >= (0 if "lost" in name or "missing" in name or "offline" in name else LEAVE_MS):
+            events.append(_event(group, name, "leave", gone, None))
             del group.standing[name], group.clearing[name]
-            events.append(_event(group, name, "leave", gone, episode.since, None))
     return (group if group != old else None), events
 
 
-def _event(group: Group, name: str, phase: Phase, ts: int, since: int, one: Finding | None) -> Event:
+def _event(group: Group, name: str, phase: Phase, ts: int, one: Finding | None) -> Event:
     fault, _, module = name.partition("|")
     site, edge, stack, _ = group.place
-    return Event(
-        (site, edge, stack, module), "", "module" if module else "bank", phase, fault, ts, since, "derived",
-        "none", value=float(one.value) if one and one.value is not None else None,
-        threshold=one.threshold if one else None, value_unit=one.unit if one else None,
-        evidence=dict(one.told or {}) if one else {"after_ms": ts - since},
-    )  # fmt: skip
+    since = group.standing[name].since
+    kind = "module" if module else "bank"
+    told = Event((site, edge, stack, module), "", kind, phase, fault, ts, since, "derived", "none")
+    if one is None:
+        return replace(told, evidence={"after_ms": ts - since})
+    value = None if one.value is None else float(one.value)
+    return replace(told, value=value, threshold=one.threshold, value_unit=one.unit, evidence=dict(one.told or {}))

@@ -16,9 +16,7 @@ from pipeline.live.state import Charge, Episode, Module, Waiting
 
 LEAST_MS = 10 * MINUTE
 """What is shorter is no charge."""
-OVER = {
-    "cell_overvoltage_warning", "cell_overvoltage_protection", "pack_overvoltage_warning", "pack_overvoltage_protection",
-}  # fmt: skip
+OVER = {f"{what}_overvoltage_{kind}" for what in ("cell", "pack") for kind in ("warning", "protection")}
 OF_LAST, TIMES = number("early_charge_cutoff", "of_last"), number("early_charge_cutoff", "charges")
 NAMED_PM = 600
 """The share of ends in which one cell must lead to be named."""

@@ -105,7 +105,7 @@ def _rise(module: Module, run: Run, profile: Profile, fault: str, level: Level |
     yield entered(module, profile, fault, began, level, until=run.last.ts)
 
 
-def entered(
+def entered(  # noqa: PLR0913 - what stood how long, and by which rule
     module: Module, profile: Profile, fault: str, began: Waiting, level: Level | None, *, until: int = 0
 ) -> Event:
     """Let a fault enter: it stands from now on."""

@@ -1,4 +1,4 @@
-"""The live engine, scenario by scenario: the right fault, the right side, the right cell, and silence where it is due."""
+"""The live engine, scenario by scenario: the right fault, side and cell, and silence where it is due."""
 
 from __future__ import annotations
 
