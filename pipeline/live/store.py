@@ -139,20 +139,28 @@ class LiveStore:
         self._db.close()
 
 
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; to an empty memory where the engine has not made its tables yet."""
+    if path.exists():
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+        if db.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('event', 'late')").fetchone()[0] == 2:
+            return db
+        db.close()
+    empty = sqlite3.connect(":memory:")
+    empty.executescript(_TABLES)
+    return empty
+
+
 def recent(path: Path) -> list[dict[str, Any]]:
     """Events in a live.sqlite, oldest first; none if there is no such file. Does not disturb its writer."""
-    if not path.exists():
-        return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as db:
+    with closing(_reader(path)) as db:
         rows = [_row(row) for (row,) in db.execute("SELECT row FROM event ORDER BY batch, rowid")]
     return sorted(rows, key=lambda row: row["ts"])
 
 
 def late_days(path: Path) -> list[tuple[str, str, int]]:
     """Site, UTC date and how many readings came too late for the live engine: days for the night to replay."""
-    if not path.exists():
-        return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as db:
+    with closing(_reader(path)) as db:
         return list(db.execute("SELECT site, date, readings FROM late ORDER BY date, site"))
 
 
