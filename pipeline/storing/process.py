@@ -18,6 +18,8 @@ from functools import partial
 from threading import Event, Lock, Thread
 from time import time_ns
 
+import polars as pl
+
 from cellherd.clock import SystemClock
 from cellherd.settings import Site
 from pipeline.ingest.deadletters import DeadLetters
@@ -26,7 +28,7 @@ from pipeline.ingest.edges import Edge, Edges
 from pipeline.ingest.entry import Dead, Entry
 from pipeline.lifeline import die_with, settle
 from pipeline.live.absence import Link
-from pipeline.live.sink import LiveSink, Ticker, to_archive
+from pipeline.live.sink import LiveSink, Outlet, Ticker, to_archive
 from pipeline.live.store import LiveStore
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.influx import InfluxSink, InfluxWriter
@@ -108,7 +110,10 @@ def serve(task: Task, sinks: Sequence[Sink], letters: DeadLetters, edges: Edges)
 
 def _live(task: Task, archive: Archive, influx: Sequence[InfluxSink]) -> LiveSink:
     """The event engine, with a handle of the archive of its own: another thread appends to the other tables."""
-    outlets = {"archive": to_archive(Archive(archive.uri), task.series), **{sink.name: _faults(sink) for sink in influx}}
+    outlets = {
+        "archive": to_archive(Archive(archive.uri), task.series),
+        **{sink.name: _faults(sink) for sink in influx},
+    }
     registry = {(module.site, module.stack, module.id): module for module in task.config.module}
     return LiveSink(LiveStore(task.state / "live.sqlite"), registry, SystemClock(), outlets)
 
