@@ -79,7 +79,7 @@ LFP = Chemistry(
     overvoltage=(3.65, 3.45),
     undervoltage=(2.50, 2.90),
 )
-"""Curve: Sony US26650 of SimSES 1.3.12 (BSD-3, TUM 2023), whose 378 points it follows within 3 mV but for the ends."""
+"""Curve: Sony US26650 of SimSES 1.3.12 (BSD-3, TUM 2023), whose points it follows within 10 mV."""
 
 NMC_OCV = (
     (-0.02, 2.0), (0.0, 3.0), (0.01, 3.15), (0.02, 3.24), (0.05, 3.36), (0.1, 3.455), (0.15, 3.515), (0.2, 3.555),

@@ -97,22 +97,27 @@ def _allowed(build: Any, state: Any, of: Any, where: Any, asked: Any) -> Any:
     wanted = max(asked, 0.05 * rated) if state.topping[stack] > 0 else asked
     part = wanted / there
     take = give = np.inf
+    asks = 0.0 if build.obeys[stack] > 0 else np.inf
     for m in range(first, last):
         if feel[m, 3] == 0:
             continue
-        mean, top, low = feel[m, 2] / cells, -np.inf, np.inf
+        mean, top, low, total = feel[m, 2] / cells, -np.inf, np.inf, 0.0
         for c in range(cells):
             loaded = inner[m, c] + ohm[m, c] * part
             top, low = max(top, loaded), min(low, loaded)
+            total += loaded
         if build.obeys[stack] > 0:
             room = p.derate_end - (top - mean * part)
             take = min(take, _tapered(max(part, 0.0), room, p.derate_end - p.derate, mean))
+            asks += 0.0 if _cut(build, state, m, True) else 0.9 * build.limit[m]
+        else:
+            low = total / cells
         give = min(give, _tapered(max(-part, 0.0), low - mean * part - p.low_end, p.low - p.low_end, mean))
     charge_v = build.charge_v[stack]
     window = charge_v - min(p.taper, charge_v - 0.07)
     take = min(take, _tapered(max(part, 0.0), charge_v - stack_inner / there, window, stack_ohm / there))
     if wanted > 0:
-        return take * (1 - state.full[stack]) * there
+        return min(take * (1 - state.full[stack]) * there, asks)
     return -give * (1 - state.empty[stack]) * there
 
 

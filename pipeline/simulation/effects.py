@@ -81,6 +81,12 @@ def _high_charger(scene: Scene, flaw: Flaw, at: int) -> None:
     scene.build.obeys[stack] = 0.0
 
 
+def _deaf(scene: Scene, flaw: Flaw, at: int) -> None:
+    stack = scene.build.stack[at]
+    scene.build.charge_v[stack] += flaw.size
+    scene.build.obeys[stack] = 0.0
+
+
 def _reset(scene: Scene, flaw: Flaw, at: int) -> None:
     _high_charger(scene, flaw, at)
     first, last = scene.build.first[scene.build.stack[at]], scene.build.first[scene.build.stack[at] + 1]
@@ -139,6 +145,7 @@ LASTING: dict[str, Effect] = {
     "module_mismatch": _smaller,
     "mixed_stack": _other_model,
     "charger_high": _high_charger,
+    "deaf": _deaf,
     "reset_chain": _reset,
     "cold_garage": _place,
     "hot_room": _place,

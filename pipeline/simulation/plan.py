@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "hot_room": Kind("stack", (40.0, 43.0), "degC", "a place as hot as this"),
     "surge_loads": Kind("stack", (1.25, 1.9), "times", "loads beyond the limit, some seconds long"),
     "comm_bursts": Kind("module", (6.0, 30.0), "a day", "old firmware loses the line for minutes"),
+    "deaf": Kind("stack", (0.05, 0.09), "V", "charger and inverter see the stack's voltage only, and go a bit higher"),
     "reset_chain": Kind("stack", (3.68, 3.72), "V", "as charger_high; somebody resets the BMS each time"),
     "idle_drain": Kind("stack", (0.1, 0.3), "A", "in store, nearly empty, with something connected"),
     "missing_module": Kind("module", (1.0, 1.0), "", "a module of a stack goes silent for good", stacked=True),
@@ -145,17 +146,20 @@ def planted(plan: FleetPlan) -> tuple[Flaw, ...]:
         mine = {number // plan.stack_size for number in plan.numbers}
         return tuple(flaw for flaw in plan.flaws if flaw.module // plan.stack_size in mine)
     kinds = [kind for kind in plan.kinds if plan.stack_size > 1 or not KINDS[kind].stacked]
-    drawn = [_drawn(plan, number, kinds, plan.flaws) for number in plan.numbers]
-    return tuple(flaw for flaw in drawn if flaw)
+    return tuple(flaw for number in plan.numbers for flaw in _drawn(plan, number, kinds, plan.flaws))
 
 
-def _drawn(plan: FleetPlan, number: int, kinds: list[str], share: float) -> Flaw | None:
+def _drawn(plan: FleetPlan, number: int, kinds: list[str], share: float) -> tuple[Flaw, ...]:
+    """A module's flaw, if it has one. Every third bad cell sits where nobody asks the BMS, and makes lockouts."""
     draw = stream(plan.seed, "flaw", number)
     if draw.random() >= share or not kinds:
-        return None
+        return ()
     kind = kinds[draw.integers(len(kinds))]
     cell = int(draw.integers(plan.cells))
     onset = int(draw.uniform(0, 0.3) * plan.days)
     size = float(draw.uniform(*KINDS[kind].sizes))
     scope = KINDS[kind].scope
-    return Flaw(kind=kind, module=number, size=size, cell=cell if scope == "cell" else None, onset=onset)
+    flaw = Flaw(kind=kind, module=number, size=size, cell=cell if scope == "cell" else None, onset=onset)
+    if scope != "cell" or "deaf" not in kinds or draw.random() > 1 / 3:
+        return (flaw,)
+    return flaw, Flaw(kind="deaf", module=number, size=float(draw.uniform(*KINDS["deaf"].sizes)), onset=onset)

@@ -44,10 +44,19 @@ LOCKOUT: Schema = {
 }
 CAUSES: dict[str, tuple[str, ...]] = {
     "cell_overvoltage_protection": (
-        *("reset_chain", "charger_high", "leak", "imbalance", "balancer_off", "low_capacity", "high_resistance"),
+        *(
+            "reset_chain",
+            "charger_high",
+            "leak",
+            "imbalance",
+            "balancer_off",
+            "low_capacity",
+            "high_resistance",
+            "deaf",
+        ),
     ),
     "cell_undervoltage_protection": (
-        *("idle_drain", "surge_loads", "leak", "low_capacity", "imbalance", "balancer_off", "high_resistance"),
+        *("idle_drain", "cold_garage", "leak", "low_capacity", "imbalance", "balancer_off", "high_resistance", "deaf"),
     ),
     "charge_undertemperature_protection": ("cold_garage",),
     "discharge_undertemperature_protection": ("cold_garage",),

@@ -51,9 +51,11 @@ def _allowed(build: Build, state: State, feel: tuple[Floats, Floats, Floats], as
     part = (wanted / count)[build.stack]
     mean = ohm.mean(axis=1)
     loaded = inner + ohm * part[:, None]
-    top, low = loaded.max(axis=1) - mean * part, loaded.min(axis=1) - mean * part
+    heeds = build.obeys[build.stack] > 0
+    lowest = np.where(heeds, loaded.min(axis=1), loaded.mean(axis=1))
+    top, low = loaded.max(axis=1) - mean * part, lowest - mean * part
     bms = laws.tapered(np.maximum(part, 0), p.derate_end - top, p.derate_end - p.derate, mean)
-    bms = np.where(build.obeys[build.stack] * joined > 0, bms, np.inf)
+    bms = np.where(heeds & (joined > 0), bms, np.inf)
     give = laws.tapered(np.maximum(-part, 0), low - p.low_end, p.low - p.low_end, mean)
     give = np.where(joined > 0, give, np.inf)
     stack_inner = np.add.reduceat(inner.mean(axis=1) * joined, first) / count
@@ -62,9 +64,18 @@ def _allowed(build: Build, state: State, feel: tuple[Floats, Floats, Floats], as
     charger = laws.tapered(np.maximum(wanted / count, 0), build.charge_v - stack_inner, window, stack_ohm)
     take = np.minimum(charger, np.minimum.reduceat(bms, first)) * (1 - state.full)
     give = np.minimum.reduceat(give, first) * (1 - state.empty)
+    take = np.minimum(take * count, _open(build, state, joined))
     there = np.add.reduceat(joined, first) > 0
-    allowed: Floats = np.where(there, np.where(wanted > 0, take, -np.where(np.isinf(give), 0, give)) * count, 0.0)
+    allowed: Floats = np.where(there, np.where(wanted > 0, take, -np.where(np.isinf(give), 0, give) * count), 0.0)
     return allowed
+
+
+def _open(build: Build, state: State, joined: Floats) -> Floats:
+    """What the modules of each stack whose charging path is open ask for at most, A; who asks no BMS knows no bound."""
+    cut = ((state.age >= 0) * build.cuts_charge).any(axis=1)
+    asks = np.add.reduceat(0.9 * build.limit * joined * ~cut, build.first[:-1])
+    bound: Floats = np.where(build.obeys > 0, asks, np.inf)
+    return bound
 
 
 def _shared(build: Build, state: State, feel: tuple[Floats, Floats, Floats], wanted: Floats) -> Floats:
