@@ -18,7 +18,7 @@ from pipeline.simulation.plan import Flaw, FleetPlan
 from pipeline.simulation.seeds import stream
 from pipeline.simulation.state import OFF, Build, Pace, Trace
 
-Columns: TypeAlias = "dict[str, str | pl.Series | NDArray[Any]]"
+Columns: TypeAlias = dict[str, NDArray[Any]]
 NOISE_V = 0.0008
 SENSORS = 4
 EDGE_MS = 800
@@ -69,12 +69,28 @@ def identity(plan: FleetPlan, number: int) -> dict[str, str]:
 def readings(spoken: Spoken) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The day's rows of `reading` and `gap`, by module and time."""
     told = [_module(spoken, at) for at in range(spoken.plan.modules)]
-    rows = pl.concat([rows for rows, _ in told])
+    numbers = pl.DataFrame({name: np.concatenate([columns[name] for columns, _ in told]) for name in told[0][0]})
+    who = pl.DataFrame([_who(spoken, at) for at in range(spoken.plan.modules)]).cast({"at": pl.Int64})
+    named = numbers.join(who, on="at", how="left", maintain_order="left").with_columns(
+        date=pl.from_epoch("ts", time_unit="ms").dt.date(),
+        faults=pl.col("faults").replace_strict(
+            _words(numbers["faults"], spoken.plan.chemistry), return_dtype=pl.String
+        ),
+    )
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in READING.items() if name not in named.columns]
+    rows = named.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in READING.items())
     gaps = pl.DataFrame([gap for _, gaps in told for gap in gaps], schema=GAP, orient="row")
     return rows, gaps
 
 
-def _module(spoken: Spoken, at: int) -> tuple[pl.DataFrame, list[dict[str, object]]]:
+def _who(spoken: Spoken, at: int) -> dict[str, str | int]:
+    number = spoken.plan.first + at
+    clk = "rtc" if any(flaw.kind == "clock_skew" and flaw.module == number for flaw in spoken.flaws) else "ntp"
+    return {"at": at, **identity(spoken.plan, number), **place(spoken.plan, number), "clk": clk, "driver": "simulated"}
+
+
+def _module(spoken: Spoken, at: int) -> tuple[Columns, list[dict[str, object]]]:
+    """The module's numbers by column, without the samples that nobody heard, and the gaps that these make."""
     plan, trace = spoken.plan, spoken.trace
     number, samples = plan.first + at, trace.amps.shape[1]
     mine = {flaw.kind: flaw for flaw in spoken.flaws if flaw.module == number}
@@ -86,25 +102,16 @@ def _module(spoken: Spoken, at: int) -> tuple[pl.DataFrame, list[dict[str, objec
     heard = _heard(spoken, at, mine, flags)
     skew = round(mine["clock_skew"].size * 1000) if "clock_skew" in mine else 0
     columns: Columns = {
-        **identity(plan, number),
+        "at": np.full(samples, at),
         "seq": spoken.day * 100_000 + nth + 1,
-        **place(plan, number),
         "ts": ts + skew,
-        "clk": "rtc" if skew else "ntp",
         "arrival_ts": ts + EDGE_MS,
-        "driver": "simulated",
         **_scalars(spoken, at),
         **_cells(spoken, at, draw, mine),
         **_temperatures(trace.temp[at], own, mine.get("sensor_stuck")),
         **_said(flags, plan.chemistry),
     }
-    known = pl.DataFrame(
-        {name: value if isinstance(value, str | pl.Series) else pl.Series(value) for name, value in columns.items()}
-    )
-    frame = known.with_columns(date=pl.from_epoch("ts", time_unit="ms").dt.date()).filter(pl.Series(heard))
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in READING.items() if name not in frame.columns]
-    whole = frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in READING.items())
-    return whole, _gaps(spoken, number, ts, heard)
+    return {name: values[heard] for name, values in columns.items()}, _gaps(spoken, number, ts, heard)
 
 
 def _scalars(spoken: Spoken, at: int) -> Columns:
@@ -147,18 +154,21 @@ def _temperatures(temp: NDArray[np.float64], own: np.random.Generator, stuck: Fl
 
 def _said(flags: NDArray[np.uint16], name: str) -> Columns:
     guards = chemistry.protections(chemistry.CHEMISTRIES[name])
-    words = {
-        int(mask): " ".join(sorted(guard.fault for i, guard in enumerate(guards) if mask >> i & 1))
-        for mask in np.unique(flags)
-    }
     cut = {
         side: sum(1 << i for i, guard in enumerate(guards) if guard.cuts == side) for side in ("charge", "discharge")
     }
     return {
-        "charge_on": ((flags & cut["charge"]) == 0).astype(np.int8),
-        "discharge_on": ((flags & cut["discharge"]) == 0).astype(np.int8),
-        "faults": pl.Series(flags.astype(np.int64)).replace_strict(words, return_dtype=pl.String),
+        "charge_on": (flags & cut["charge"]) == 0,
+        "discharge_on": (flags & cut["discharge"]) == 0,
+        "faults": flags.astype(np.int64),
     }
+
+
+def _words(masks: pl.Series, name: str) -> dict[int, str]:
+    """What a BMS of this chemistry says for each mask of protections."""
+    faults = [guard.fault for guard in chemistry.protections(chemistry.CHEMISTRIES[name])]
+    told = {mask: [fault for i, fault in enumerate(faults) if mask >> i & 1] for mask in masks.unique()}
+    return {mask: " ".join(sorted(found)) for mask, found in told.items()}
 
 
 def _heard(spoken: Spoken, at: int, mine: dict[str, Flaw], flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
