@@ -34,6 +34,10 @@ def live(build: Build, state: State, drive: Drive, trace: Trace, pace: Pace) -> 
 def _live(build: Any, state: Any, drive: Any, trace: Any, pace: Any) -> None:
     modules, cells = state.soc.shape
     inner, ohm, volts = np.empty((modules, cells)), np.empty((modules, cells)), np.empty((modules, cells))
+    kept = np.empty((modules, cells))
+    for m in range(modules):
+        for c in range(cells):
+            _settle(build, state, (inner, kept), (m, c), pace.seconds)
     feel = np.empty((modules, 8))
     amps = np.zeros(modules)
     for stack in range(len(build.first) - 1):
@@ -41,11 +45,11 @@ def _live(build: Any, state: Any, drive: Any, trace: Any, pace: Any) -> None:
         for k in range(pace.steps):
             asked = drive.wanted[stack, k]
             for m in range(span[0], span[1]):
-                _feel(build, state, (inner, ohm, feel), m, pace.seconds)
+                _feel(build, state, (inner, ohm, kept, feel), m)
             wanted = _allowed(build, state, (inner, ohm, feel), (stack, span[0], span[1]), asked)
             _shared(build, state, (feel, amps), span, wanted)
             for m in range(span[0], span[1]):
-                _charge(build, state, (m, amps[m], pace.seconds), volts, feel)
+                _charge(build, state, (m, amps[m], pace.seconds), (volts, inner, kept), feel)
                 ambient = drive.ambient[stack, k]
                 watt = amps[m] * amps[m] * feel[m, 1]
                 warmth = _warmed(state.temp[m], watt, ambient, build.joule_per_k[m], build.cooling_s[m])
@@ -63,22 +67,29 @@ def _live(build: Any, state: Any, drive: Any, trace: Any, pace: Any) -> None:
 
 
 @_fast
-def _feel(build: Any, state: Any, out: Any, m: int, seconds: float) -> None:
-    inner, ohm, feel = out
+def _feel(build: Any, state: Any, out: Any, m: int) -> None:
+    inner, ohm, kept, feel = out
     cells = inner.shape[1]
     colder = _cold(state.temp[m])
     volts = fast = end = 0.0
     for c in range(cells):
-        at = _slot(state.soc[m, c])
-        open_v = _ocv(build.curve, at, state.soc[m, c])
-        inner[m, c] = open_v + build.hysteresis[m] * state.branch[m, c] + state.slow[m, c]
-        now = build.fast[m, c] * colder
-        ohm[m, c] = now + _slope(build.curve, at) * seconds / (3600 * build.ah[m, c])
         volts += inner[m, c]
+        now = build.fast[m, c] * colder
+        ohm[m, c] = now + kept[m, c]
         fast += now
         end += ohm[m, c]
     feel[m, 0], feel[m, 1], feel[m, 2] = volts / cells, fast, end
     feel[m, 3] = build.present[m] * (state.off_s[m] <= 0)
+
+
+@_fast
+def _settle(build: Any, state: Any, out: Any, cell: Any, seconds: float) -> None:
+    inner, kept = out
+    m, c = cell
+    soc = state.soc[m, c]
+    at = _slot(soc)
+    inner[m, c] = _ocv(build.curve, at, soc) + build.hysteresis[m] * state.branch[m, c] + state.slow[m, c]
+    kept[m, c] = _slope(build.curve, at) * seconds / (3600 * build.ah[m, c])
 
 
 @_fast
@@ -160,7 +171,8 @@ def _bus(build: Any, feel: Any, span: Any, wanted: Any, eases: Any) -> Any:
 
 
 @_fast
-def _charge(build: Any, state: Any, step: Any, volts: Any, feel: Any) -> None:
+def _charge(build: Any, state: Any, step: Any, out: Any, feel: Any) -> None:
+    volts, inner, kept = out
     m, amps, seconds = step
     cells = volts.shape[1]
     colder = _cold(state.temp[m])
@@ -171,9 +183,8 @@ def _charge(build: Any, state: Any, step: Any, volts: Any, feel: Any) -> None:
         slow = build.slow[m, c] * colder
         state.slow[m, c] = _relaxed(state.slow[m, c], inside, slow, build.stays[m])
         state.branch[m, c] = _lagged(state.branch[m, c], inside, build.ah[m, c], seconds)
-        at = _slot(state.soc[m, c])
-        open_v = _ocv(build.curve, at, state.soc[m, c])
-        open_v += build.hysteresis[m] * state.branch[m, c] + state.slow[m, c]
+        _settle(build, state, (inner, kept), (m, c), seconds)
+        open_v = inner[m, c]
         volts[m, c] = open_v + build.fast[m, c] * colder * amps
         top, low, rest = max(top, volts[m, c]), min(low, volts[m, c]), min(rest, open_v)
         total += volts[m, c]

@@ -42,6 +42,13 @@ def _low_capacity(scene: Scene, flaw: Flaw, at: int) -> None:
     scene.build.ah[at, flaw.cell] *= 1 - flaw.size
 
 
+def _as_full(scene: Scene, flaw: Flaw, at: int) -> None:
+    """What the small cell lacks to be full is what it lacked before: balancing at the top goes by that."""
+    cell = flaw.cell or 0
+    left = 1 - (1 - float(scene.state.soc[at, cell])) / (1 - flaw.size)
+    scene.state.soc[at, cell] = max(left, 0.02)
+
+
 def _high_resistance(scene: Scene, flaw: Flaw, at: int) -> None:
     scene.build.fast[at, flaw.cell] *= flaw.size
 
@@ -51,7 +58,7 @@ def _leak(scene: Scene, flaw: Flaw, at: int) -> None:
 
 
 def _lacking(scene: Scene, flaw: Flaw, at: int) -> None:
-    cell = flaw.cell if flaw.cell is not None else 0
+    cell = flaw.cell or 0
     scene.state.soc[at, cell] = max(scene.state.soc[at, cell] - flaw.size, 0.02)
 
 
@@ -156,7 +163,12 @@ LASTING: dict[str, Effect] = {
     "reconnect": _away,
 }
 """Done anew each day, for each day starts from the sound build."""
-SUDDEN: dict[str, Effect] = {"imbalance": _lacking, "balancer_off": _lacking, "idle_drain": _nearly_empty}
+SUDDEN: dict[str, Effect] = {
+    "low_capacity": _as_full,
+    "imbalance": _lacking,
+    "balancer_off": _lacking,
+    "idle_drain": _nearly_empty,
+}
 """Done once, on the first day that is simulated with the flaw."""
 
 

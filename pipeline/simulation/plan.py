@@ -68,6 +68,8 @@ class Flaw:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise CellherdError(f"no flaw {self.kind!r}; there are {', '.join(KINDS)}")
+        if KINDS[self.kind].scope == "cell" and self.cell is None:
+            raise CellherdError(f"{self.kind} of module {self.module} needs a cell")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,7 @@ def cells_of(spoken: Spoken, state: State) -> pl.DataFrame:
             "capacity_ah": build.ah.ravel(),
             "fast_mohm": build.fast.ravel() * 1000,
             "slow_mohm": build.slow.ravel() * 1000,
-            "soc": state.soc.ravel(),
+            "soc": state.soc.flatten(),  # a copy: the state goes on, and Polars would share its memory
             "leak_ma": build.leak.ravel() * 1000,
         },
         schema=CELL,

@@ -63,10 +63,11 @@ def _allowed(build: Build, state: State, feel: tuple[Floats, Floats, Floats], as
     window = build.charge_v - np.minimum(p.taper, build.charge_v - 0.07)
     charger = laws.tapered(np.maximum(wanted / count, 0), build.charge_v - stack_inner, window, stack_ohm)
     take = np.minimum(charger, np.minimum.reduceat(bms, first)) * (1 - state.full)
-    give = np.minimum.reduceat(give, first) * (1 - state.empty)
+    give = np.minimum.reduceat(give, first)
+    give = np.where(np.isinf(give), 0.0, give) * (1 - state.empty)
     take = np.minimum(take * count, _open(build, state, joined))
     there = np.add.reduceat(joined, first) > 0
-    allowed: Floats = np.where(there, np.where(wanted > 0, take, -np.where(np.isinf(give), 0, give) * count), 0.0)
+    allowed: Floats = np.where(there, np.where(wanted > 0, take, -give * count), 0.0)
     return allowed
 
 
