@@ -34,6 +34,102 @@ class Lockouts:
     at_once: int = 2
     in_24_h: int = 3
     in_7_days: int = 5
+    session_ms: int = 30 * MINUTE  # protections less far apart are one lockout session
+    before_ms: int = 10 * MINUTE  # evidence is looked for so long before a session's start ...
+    after_ms: int = 2 * MINUTE  # ... and after it
+    silent_ms: tuple[int, int] = (30_000, 10 * MINUTE)  # silence of a battery that a person switches off and on
+    same_soc_pm: int = 10  # its state of charge is still the same afterwards
+    repeat_ms: int = 7 * DAY  # the same cause again within it is a recurrence
+    after_reset_ms: int = DAY  # again so soon after a reset: the cause was not removed
+    neighbour_ms: int = 5 * MINUTE  # sessions of one site so close together have one reason
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Evidence that tells a lockout's root cause from its trigger (one chemistry). mV a cell, mA, 0.1 degC, hours."""
+
+    healthy_mv: int = 3450  # mean cell of a module whose one cell runs away is below it
+    overcharged_mv: int = 3550  # mean cell when the charger's voltage is too high
+    spread_mv: int = 100
+    step_rate: float = 0.2  # current step (share of the capacity) of a charger that does not follow the limit
+    charged_mv: int = 3050  # mean cell of a module whose one cell is empty is above it
+    empty_mv: int = 2950  # mean cell when all are empty
+    shown_pm: int = 100  # a state of charge shown at an empty module: it has drifted
+    idle_ma: int = 1_000
+    idle_h: float = 12.0
+    cold_dc: int = 20
+    heating_dc: int = 150  # above the module's coolest of the day
+    heating_rate: float = 0.4
+    sensor_dc: int = 100
+    sensor_dc_min: int = 50
+    surge: float = 1.3  # times the limit
+    share: float = 1.3  # times the even share of a stack's current
+    rate: float = 1.0  # current limit (share of the capacity) of a module that states none
+    prior: float = 0.7  # what a fully met row of the table weighs ...
+    nothing: float = 0.15  # ... against "only the flag"
+    sure: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """How likely the next lockout is, from those that were. Days."""
+
+    forgets: float = 30.0  # half-life of a session's weight
+    history: int = 365
+    soon: float = 30.0
+    fresh: int = 30  # a recurrence or a danger counts for so long
+    high: float = 80.0  # score at which a person is told
+    weights: tuple[float, float, float, float, float] = (1.0, 0.9, 0.5, 0.7, 1.0)
+    cluster_units: int = 5
+    cluster_ratio: float = 2.0
+    cluster_q: float = 0.05
+    burst_p: float = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """When a day's readings are not to be trusted, beyond what the day's sums tell."""
+
+    bin_ms: int = 5 * MINUTE
+    frozen: int = 20  # readings with the very same cells ...
+    frozen_rate: float = 0.02  # ... at more than this share of the capacity as current
+    frozen_ah: float = 0.01  # ... while so much of the capacity passes
+    stuck_moves_dc: int = 30
+    apart_dc: int = 100
+    rise_dc_min: int = 50
+    zero_ma: int = 50
+    zero_rest: int = 6  # bins without current before a moving voltage is strange
+    zero_mv: int = 100  # pack voltage range of a bin: 20 mV a minute
+    rate: float = 2.0
+    full_mv: int = 3450  # mean cell of a charging module that is full ...
+    empty_mv: int = 3000  # ... and of one that is empty
+    soc_off_pm: int = 100
+    offset_ma: float = 300.0
+    gain: tuple[float, float] = (0.97, 1.03)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohorts:
+    """When a module is unlike others of its kind: robust z from `from_z` on counts, fully at `from_z + over_z`."""
+
+    least: int = 8
+    from_z: float = 2.5
+    over_z: float = 4.0
+    days: int = 30
+    age_days: tuple[int, ...] = (365, 3 * 365, 6 * 365)
+    told: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Modules that stand unused: when do they reach their low limit? SOC 0.1 %, temperatures 0.1 degC."""
+
+    days: int = 14
+    moved: float = 0.02  # share of the capacity a day that may pass and it still stands
+    soc_pm: tuple[int, int] = (400, 700)
+    temp_dc: tuple[int, int] = (0, 300)
+    low_pm: int = 100
+    soon_days: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +173,35 @@ class Limits:
     temp_dc: tuple[int, int] = (-300, 850)
     ahead_ms: int = 5 * MINUTE  # a reading may lie so far in its server's future
     lockouts: Lockouts = field(default_factory=Lockouts)
+    roots: Roots = field(default_factory=Roots)
+    risk: Risk = field(default_factory=Risk)
+    doubts: Doubts = field(default_factory=Doubts)
+    cohorts: Cohorts = field(default_factory=Cohorts)
+    storage: Storage = field(default_factory=Storage)
 
 
 LFP = Limits()
 PROFILES: dict[str, Limits] = {
     "lfp": LFP,
     # Sloped curves: voltage says more about SOC, so the spread is the same everywhere.
-    "nmc": Limits(top_mv=4100, bottom_mv=3500, plateau_mv=(3600, 3900), cell_mv=(1500, 4350), full_mv=4050),
-    "lto": Limits(top_mv=2600, bottom_mv=2150, plateau_mv=(2250, 2450), cell_mv=(1000, 3000), full_mv=2550),
+    "nmc": Limits(
+        top_mv=4100,
+        bottom_mv=3500,
+        plateau_mv=(3600, 3900),
+        cell_mv=(1500, 4350),
+        full_mv=4050,
+        roots=Roots(healthy_mv=4120, overcharged_mv=4200, charged_mv=3350, empty_mv=3200),
+        doubts=Doubts(full_mv=4180, empty_mv=3150),
+    ),
+    "lto": Limits(
+        top_mv=2600,
+        bottom_mv=2150,
+        plateau_mv=(2250, 2450),
+        cell_mv=(1000, 3000),
+        full_mv=2550,
+        roots=Roots(healthy_mv=2650, overcharged_mv=2750, charged_mv=2050, empty_mv=1900),
+        doubts=Doubts(full_mv=2700, empty_mv=1900),
+    ),
 }
 """Limits by chemistry; what has no profile of its own is taken for LFP."""
 

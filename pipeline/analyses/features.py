@@ -1,0 +1,101 @@
+"""By which numbers is a module compared with others of its kind? One table of features, and where each is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+UNIT = ["site", "unit"]
+LONG = [*UNIT, "feature", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One number: which side of the cohort is bad, the least spread that counts (MAD floor), its weight and unit."""
+
+    bad: Literal["high", "low"]
+    floor: float
+    weight: float
+    unit: str
+
+
+FEATURES: dict[str, Feature] = {
+    "soh_slope": Feature("low", 0.7, 0.6, "%/a"),
+    "resistance_growth": Feature("high", 10.0, 0.6, "%/a"),
+    "resistance_ratio": Feature("high", 0.04, 0.8, ""),
+    "capacity_deficit": Feature("high", 0.7, 0.8, "%"),
+    "spread_top": Feature("high", 15.0, 0.6, "mV"),
+    "spread_bottom": Feature("high", 25.0, 0.6, "mV"),
+    "spread_mid": Feature("high", 5.0, 0.6, "mV"),
+    "drift": Feature("high", 3.0, 0.8, "mA"),
+    "jump_rate": Feature("high", 0.1, 0.7, "%"),
+    "efficiency": Feature("low", 1.0, 0.5, "%"),
+    "lockouts": Feature("high", 0.02, 0.7, "a day"),
+    "warmer": Feature("high", 2.0, 0.4, "K"),
+    "soc_reset": Feature("high", 3.0, 0.4, "%"),
+    "gap_share": Feature("high", 3.0, 0.3, "%"),
+}
+"""What is absent for a module is left out of its score: it is not zero."""
+
+FINDINGS = {
+    ("trend", "soh"): "soh_slope",
+    ("resistance", "growth"): "resistance_growth",
+    ("efficiency", "loop"): "efficiency",
+    ("mismatch", "capacity_deficit"): "capacity_deficit",
+    ("mismatch", "leaking_cell"): "drift",
+}
+"""Findings whose value is a feature, by analysis and pattern; others come from the daily tables below."""
+
+
+def of_days(module_day: pl.LazyFrame) -> pl.LazyFrame:
+    """warmer (mean temperature), gap_share and soc_reset of module_day over some days, as LONG."""
+    sums = module_day.group_by(UNIT).agg(
+        warmer=pl.col("temp_dc_mean").mean() / 10,
+        gap_share=100 * (1 - (pl.col("n").sum() / pl.col("expected").sum()).clip(0.0, 1.0)),
+        soc_reset=(pl.col("soc_jump_pm").max() / 10 if _has(module_day, "soc_jump_pm") else pl.lit(None, pl.Float64)),
+    )
+    return _long(sums)
+
+
+def of_cells(cell_day: pl.LazyFrame) -> pl.LazyFrame:
+    """resistance_ratio (largest of the cells to their median) and jump_rate (% of readings), as LONG."""
+    sums = cell_day.group_by(*UNIT, "cell").agg(pl.col("sxy", "sxx", "jumps", "n").sum())
+    cells = sums.with_columns(r=pl.when(pl.col("sxx") > 0).then(pl.col("sxy") / pl.col("sxx")))
+    known = pl.col("r").count() >= 3
+    return _long(
+        cells.group_by(UNIT).agg(
+            resistance_ratio=pl.when(known & (pl.col("r").median() > 0)).then(pl.col("r").max() / pl.col("r").median()),
+            jump_rate=100 * (pl.col("jumps") / pl.col("n")).max(),
+        )
+    )
+
+
+def of_spread(hist: pl.LazyFrame) -> pl.LazyFrame:
+    """spread_top, spread_mid, spread_bottom: what 95 % of the readings stay below, mV, as LONG."""
+    by = [*UNIT, "band"]
+    ordered = hist.group_by(*by, "bin_mv").agg(pl.col("n").sum()).sort(*by, "bin_mv")
+    reached = ordered.with_columns(upto=pl.col("n").cum_sum().over(by), all=pl.col("n").sum().over(by)).filter(
+        pl.col("upto") >= 0.95 * pl.col("all")
+    )
+    p95 = reached.group_by(by).agg(value=pl.col("bin_mv").min().cast(pl.Float64))
+    return p95.select(*UNIT, pl.concat_str(pl.lit("spread_"), "band").alias("feature"), "value")
+
+
+def of_findings(findings: pl.LazyFrame) -> pl.LazyFrame:
+    """The largest value of each finding that is a feature, as LONG; drift and deficit without their sign."""
+    told = pl.concat_str("analysis", "pattern", separator="/").replace_strict(
+        {"/".join(key): name for key, name in FINDINGS.items()}, default=None, return_dtype=pl.String
+    )
+    rows = findings.with_columns(feature=told).drop_nulls(["feature", "value", "unit"])
+    return rows.group_by(*UNIT, "feature").agg(pl.col("value").max()).select(LONG)
+
+
+def _long(wide: pl.LazyFrame) -> pl.LazyFrame:
+    names = [name for name in wide.collect_schema().names() if name not in UNIT]
+    return wide.unpivot(names, index=UNIT, variable_name="feature").drop_nulls().filter(pl.col("value").is_finite())
+
+
+def _has(frame: pl.LazyFrame, name: str) -> bool:
+    return name in frame.collect_schema()
