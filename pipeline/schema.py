@@ -148,6 +148,26 @@ CELL_DAY: Schema = {
 
 SPREAD_HIST: Schema = {**_DAILY, "band": pl.String, "bin_mv": pl.Int32, "n": pl.Int64}
 
+LOCKOUT: Schema = {
+    **_DAILY,
+    "start": pl.Int64,
+    "end": pl.Int64,
+    "fault": pl.String,  # the first
+    "cause": pl.String,
+    "faults": pl.String,  # all, space-separated
+    "causes": pl.String,
+    "n_chatter": pl.Int64,
+    "weight": pl.Float64,
+    "danger": pl.Boolean,
+    "ended_by": pl.String,  # auto_release, reset, power_cycle, manual, unknown
+    "root": pl.String,
+    "confidence": pl.Float64,
+    "likeliest": pl.String,  # also where the root is unknown
+    "second": pl.String,
+    "cell": pl.Int16,
+    "evidence": pl.String,  # JSON: the numbers of the window
+}
+
 STEP_SUM: Schema = {
     **_DAILY,
     # Sums over current steps: dI, d(low-passed I) in A at 25 degC, d(mean cell) in mV.
@@ -235,6 +255,7 @@ TABLES: dict[str, Schema] = {
     "module_day": MODULE_DAY,
     "cell_day": CELL_DAY,
     "spread_hist": SPREAD_HIST,
+    "lockout": LOCKOUT,
     "step_sum": STEP_SUM,
     "crossing": CROSSING,
     "anchor": ANCHOR,

@@ -14,11 +14,11 @@ def cohorts(units: pl.LazyFrame, limits: Cohorts) -> pl.LazyFrame:
     """The units (site, unit, model, age_days, temp_dc, chemistry) with `cohort`, the name of the closest circle of at
     least `least` modules, and its size `cohort_n`. What is not known of a module counts as one value of its own.
     """
-    ages = [float(days) for days in limits.age_days]
+    ages = limits.age_days
     climate = pl.when(pl.col("temp_dc") < 100).then(pl.lit("cold")).when(pl.col("temp_dc") > 250).then(pl.lit("warm"))
     placed = units.with_columns(
         pl.col("model", "chemistry").fill_null("?"),
-        age=pl.col("age_days").cast(pl.Float64).cut(ages).cast(pl.String).fill_null("?"),
+        age=_age(ages),
         climate=climate.otherwise(pl.lit("mild")),
     )
     named = placed.with_columns(_name(circle).alias(f"in_{n}") for n, circle in enumerate(CIRCLES))
@@ -35,3 +35,9 @@ def cohorts(units: pl.LazyFrame, limits: Cohorts) -> pl.LazyFrame:
 def _name(circle: tuple[str, ...]) -> pl.Expr:
     parts = [pl.concat_str(pl.lit(f"{name}="), pl.col(name)) for name in circle]
     return pl.concat_str(parts, separator=" ") if parts else pl.lit("all")
+
+
+def _age(edges: tuple[int, ...]) -> pl.Expr:
+    """In how many of the edges (days) the module's age lies beyond."""
+    beyond = pl.sum_horizontal((pl.col("age_days") > days).cast(pl.Int32) for days in edges)
+    return pl.when(pl.col("age_days").is_not_null()).then(beyond.cast(pl.String)).otherwise(pl.lit("?"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.analyses.curve import cells_in, mean_mv, temps_in
-from pipeline.analyses.steps import change
+from pipeline.analyses.extremes import coldest, fastest_change, warmest
 from pipeline.limits import Limits
 from pipeline.quality import Quality
 
@@ -65,10 +65,9 @@ def _stuck(temps: list[str], limits: Limits) -> pl.Expr:
 def _apart(temps: list[str], limits: Limits) -> pl.Expr:
     if not temps:
         return pl.lit(value=False)
-    d, wide = limits.doubts, [pl.col(t).cast(pl.Int32) for t in temps]
-    minutes = pl.max_horizontal(pl.col("dt_ms") / 60_000, pl.lit(1.0))
-    rise = pl.max_horizontal(change(t).abs() for t in temps) / minutes > d.rise_dc_min
-    apart = pl.max_horizontal(wide) - pl.min_horizontal(wide) > d.apart_dc
+    d = limits.doubts
+    rise = fastest_change(temps) > d.rise_dc_min
+    apart = warmest(temps) - coldest(temps) > d.apart_dc
     return (rise | apart).any()
 
 

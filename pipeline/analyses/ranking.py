@@ -72,6 +72,7 @@ def _verdict() -> dict[str, pl.Expr]:
     return {
         "pattern": pl.lit("cohort"),
         "status": pl.when(seen).then(pl.lit("ok")).otherwise(pl.lit("not_observable")),
+        "fault": pl.lit(None, pl.String),
         "value": pl.col("score"),
         "value_unit": pl.lit("%"),
         "confidence": (pl.col("n") / (pl.col("n") + 3)).cast(pl.Float64),

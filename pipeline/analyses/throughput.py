@@ -11,6 +11,16 @@ from pipeline.limits import Limits
 from pipeline.quality import Quality
 
 MS_PER_HOUR = 3_600_000
+SIGNS = (
+    Quality.V_SUM
+    | Quality.V_OUT
+    | Quality.T_OUT
+    | Quality.SOC_JUMP
+    | Quality.SOC_DRIFT
+    | Quality.CLOCK
+    | Quality.N_CELLS
+)
+"""Bits that a single reading, or two, can show; pipeline/analyses/doubts.py has those that need more."""
 
 
 def throughput(readings: pl.LazyFrame, day: LocalDay, limits: Limits) -> pl.LazyFrame:
@@ -96,5 +106,5 @@ def _quality(limits: Limits) -> pl.Expr:
         Quality.GAP: missing | (pl.col("max_gap_ms") > limits.gap_ms),
         Quality.STUCK_SOC: stuck,
     }
-    tests |= {bit: pl.col(str(bit.name).lower()) for bit in Quality if bit not in tests}
+    tests |= {bit: pl.col(str(bit.name).lower()) for bit in SIGNS}
     return pl.sum_horizontal(test.fill_null(value=False).cast(pl.Int64) * int(bit) for bit, test in tests.items())

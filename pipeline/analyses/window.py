@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.analyses.curve import cells_in, highest_mv, lowest_mv, mean_mv, temps_in
+from pipeline.analyses.extremes import coldest, fastest_change, place_of, warmest
 from pipeline.analyses.steps import change
 from pipeline.limits import Limits
 
@@ -22,7 +23,7 @@ def window(rows: pl.LazyFrame, sessions: pl.LazyFrame, limits: Limits) -> pl.Laz
     mine = rows.join(sessions.select("unit").unique(), on="unit", how="semi")
     low, high, mean = lowest_mv(cells), highest_mv(cells), mean_mv(cells)
     n_cells = pl.sum_horizontal(pl.col(cells).is_not_null()) if cells else pl.lit(0)
-    cold, warm = _extremes(temps)
+    cold, warm = coldest(temps), warmest(temps)
     slim = mine.select(
         *("unit", "ts", "dt_ms", "current_ma", "soc_pm", "full_mah"),
         low=low,
@@ -30,12 +31,12 @@ def window(rows: pl.LazyFrame, sessions: pl.LazyFrame, limits: Limits) -> pl.Laz
         mean=mean,
         others_lo=pl.when(n_cells > 1).then((mean * n_cells - low) / (n_cells - 1)),
         others_hi=pl.when(n_cells > 1).then((mean * n_cells - high) / (n_cells - 1)),
-        low_at=_place(cells, low),
-        high_at=_place(cells, high),
+        low_at=place_of(cells, low),
+        high_at=place_of(cells, high),
         cold=cold,
         warm=warm,
         step=change("current_ma").abs(),
-        t_rise=_rise(temps),
+        t_rise=fastest_change(temps),
     )
     active = pl.when(pl.col("current_ma").abs() >= limits.roots.idle_ma).then("ts")
     idle = slim.with_columns(
@@ -80,26 +81,4 @@ def _numbers() -> tuple[pl.Expr, ...]:
         pl.col("dt_ms").max().alias("gap_ms"),
         ((pl.col("start").first() - quiet_since.last()) / HOUR_MS).alias("idle_h"),
         pl.len().alias("n"),
-    )
-
-
-def _extremes(temps: list[str]) -> tuple[pl.Expr, pl.Expr]:
-    low, high = pl.col("temp_min_dc"), pl.col("temp_max_dc")
-    if temps:
-        low, high = pl.coalesce(pl.min_horizontal(temps), low), pl.coalesce(pl.max_horizontal(temps), high)
-    return low.cast(pl.Int32), high.cast(pl.Int32)
-
-
-def _rise(temps: list[str]) -> pl.Expr:
-    """The fastest change of any sensor, 0.1 degC a minute."""
-    if not temps:
-        return pl.lit(None, pl.Float64)
-    return pl.max_horizontal(change(t).abs() for t in temps) / pl.max_horizontal(pl.col("dt_ms") / 60_000, pl.lit(1.0))
-
-
-def _place(cells: list[str], value: pl.Expr) -> pl.Expr:
-    """Index of the first cell with this voltage."""
-    return pl.coalesce(
-        *(pl.when(pl.col(name) == value).then(pl.lit(int(name[1:]), pl.Int16)) for name in cells),
-        pl.lit(None, pl.Int16),
     )

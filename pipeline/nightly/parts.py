@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 import polars as pl
 
 from pipeline.analyses.cells import cells
+from pipeline.analyses.doubts import doubts
 from pipeline.analyses.dynamics import dynamics
 from pipeline.analyses.episodes import episodes
 from pipeline.analyses.findings import identified
@@ -20,14 +21,14 @@ from pipeline.analyses.spread import spread
 from pipeline.analyses.step_sums import step_sums
 from pipeline.analyses.steps import in_order, timed
 from pipeline.analyses.throughput import throughput
-from pipeline.analyses.worklist import worklist
 from pipeline.chemistry import chemistry_of
 from pipeline.days import LocalDay
 from pipeline.limits import LFP, limits_for
 from pipeline.nightly.estimates import carried, charge_marks, estimates
+from pipeline.nightly.locked import Devices, devices, locked
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised when the daily tables would come out differently; every night within reach is then worked through again."""
 MODULES = 200
 """Modules of a part: about 150 MB in memory at a reading every 10 s."""
@@ -41,7 +42,7 @@ READ = (
 )
 """What is read beside the cells and temperatures that the day's modules have."""
 
-MEASURED = ("module_day", "cell_day", "spread_hist", "step_sum", "crossing", "anchor", "capacity")
+MEASURED = ("module_day", "cell_day", "spread_hist", "lockout", "step_sum", "crossing", "anchor", "capacity")
 ENGINE: dict[str, Literal["streaming"]] = {"module_day": "streaming", "spread_hist": "streaming"}
 """The faster one for these; the others' sums must come out the same to the last bit, and streaming's do not."""
 RUNS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -133,20 +134,21 @@ def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
 
 def tables_of(part: Part, store: Store) -> Tables:
     """module_day, cell_day, spread_hist and finding of a part, ready for the archive."""
+    said, day = devices(store, part.day, part.sites), part.day.day
     grouped = part.roster.group_by("chemistry", maintain_order=True)
-    groups = [_measured(part, group, str(name), store) for (name,), group in grouped]
-    tables = {name: pl.concat([_formed(name, part), *(group[name] for group in groups)]) for name in MEASURED}
+    groups = [_measured(part, group, str(name), said, store) for (name,), group in grouped]
+    tables = {name: pl.concat([formed(name, day), *(group[name] for group in groups)]) for name in MEASURED}
     runs = pl.concat([pl.DataFrame(schema=RUNS), *(group["runs"] for group in groups)]).lazy()
     earlier = _earlier(store, part).lazy()
     verdicts = [group["finding"].lazy() for group in groups]
     again = lockouts(runs, earlier, part.day, LFP.lockouts)
     placed = pl.concat([*verdicts, again]).drop(ELSEWHERE).join(_who(part), on=["site", "unit"], how="left")
     dated = identified(placed.with_columns(day=pl.lit(part.day.day)))
-    ranked = worklist(since(dated, earlier, part.day.day)).sort("site", "unit", "analysis", "pattern", "cell")
-    return tables | {"finding": _formed("finding", part, ranked.collect())}
+    lasting = since(dated, earlier, part.day.day).sort("site", "unit", "analysis", "pattern", "cell")
+    return tables | {"finding": formed("finding", part.day.day, lasting.collect())}
 
 
-def _measured(part: Part, roster: pl.DataFrame, name: str, store: Store) -> Tables:
+def _measured(part: Part, roster: pl.DataFrame, name: str, said: Devices, store: Store) -> Tables:
     """What one chemistry's modules say; their readings are in memory here, and only here."""
     limits, chemistry = limits_for(name), chemistry_of(name)
     numbered = part.readings.join(roster.lazy().select("site", "unit", "no"), on=["site", "unit"])
@@ -155,23 +157,25 @@ def _measured(part: Part, roster: pl.DataFrame, name: str, store: Store) -> Tabl
     ordered = timed(in_order(named.collect(engine="streaming")).lazy(), limits)
     rows = dynamics(ordered, before, part.day, limits, chemistry).collect().lazy()
     asked = {
-        "module_day": throughput(rows, part.day, limits),
+        "module_day": _doubted(throughput(rows, part.day, limits), doubts(rows, limits)),
         "cell_day": cells(rows, limits),
         "spread_hist": spread(rows, limits),
         "runs": episodes(rows, part.day, limits),
         "step_sum": step_sums(rows, limits, chemistry),
     }
     answers = {name: answer.collect(engine=ENGINE.get(name, "in-memory")) for name, answer in asked.items()}
+    runs = answers["runs"].lazy()
+    answers["lockout"] = locked(rows, runs, said, (roster.lazy(), part.day), limits).collect()
     answers["module_day"] = _rated(answers["module_day"], roster)
-    tables = {name: _formed(name, part, _placed(answers[name], part)) for name in MEASURED if name in answers}
-    marks = charge_marks(store, part.day.day, tables, roster, chemistry)(rows, limits)
-    tables |= {name: _formed(name, part, _placed(frame, part)) for name, frame in marks.items()}
-    held, verdicts = estimates(store, part.day.day, tables, part.sites, chemistry)
-    tables["capacity"] = _formed("capacity", part, held.join(_who(part).collect(), on=["site", "unit"], how="left"))
+    day = part.day.day
+    tables = {name: formed(name, day, _placed(answers[name], part)) for name in MEASURED if name in answers}
+    marks = charge_marks(store, day, tables, roster, chemistry)(rows, limits)
+    tables |= {name: formed(name, day, _placed(frame, part)) for name, frame in marks.items()}
+    held, verdicts = estimates(store, day, tables, part.sites, chemistry)
+    tables["capacity"] = formed("capacity", day, held.join(_who(part).collect(), on=["site", "unit"], how="left"))
     hist, cell_day, module_day = (tables[name].lazy() for name in ("spread_hist", "cell_day", "module_day"))
     uneven = imbalance(hist, cell_day, module_day, limits).collect()
-    runs = _placed(answers["runs"], part).select(*RUNS)
-    return {**tables, "runs": runs, "finding": pl.concat([uneven, *verdicts])}
+    return {**tables, "runs": _placed(answers["runs"], part).select(*RUNS), "finding": pl.concat([uneven, *verdicts])}
 
 
 def _placed(answer: pl.DataFrame, part: Part) -> pl.DataFrame:
@@ -185,16 +189,22 @@ def _rated(module_day: pl.DataFrame, roster: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(nominal_mah=pl.coalesce("rated", pl.col("full_mah").cast(pl.Float64))).drop("rated")
 
 
+def _doubted(days: pl.LazyFrame, more: pl.LazyFrame) -> pl.LazyFrame:
+    """module_day with the bits of both kinds of tests."""
+    joined = days.join(more.rename({"dq": "more"}), on="unit", how="left", maintain_order="left")
+    return joined.with_columns(dq=pl.col("dq") | pl.col("more").fill_null(0)).drop("more")
+
+
 def _who(part: Part) -> pl.LazyFrame:
     return part.roster.lazy().select("no", *PLACE)
 
 
-def _formed(table: str, part: Part, frame: pl.DataFrame | None = None) -> pl.DataFrame:
+def formed(table: str, day: date, frame: pl.DataFrame | None = None) -> pl.DataFrame:
     """The columns of a table in their order and types; without a frame its empty form."""
     schema = TABLES[table]
     if frame is None:
         return pl.DataFrame(schema=schema)
-    stamped = frame.with_columns(day=pl.lit(part.day.day), code_version=pl.lit(CODE_VERSION))
+    stamped = frame.with_columns(day=pl.lit(day), code_version=pl.lit(CODE_VERSION))
     return stamped.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 

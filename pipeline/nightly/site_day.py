@@ -17,6 +17,7 @@ import polars as pl
 from cellherd.config import FleetConfig
 from pipeline.days import date_at, local_day
 from pipeline.limits import HOUR, MINUTE
+from pipeline.nightly.fleet import in_the_fleet
 from pipeline.nightly.parts import CODE_VERSION, MEASURED, Part, Site, Store, parts, tables_of
 from pipeline.schema import TABLES
 
@@ -36,7 +37,7 @@ __all__ = [
     "sites_of",
 ]
 
-DAILY = (*MEASURED, "finding")
+DAILY = MEASURED
 SETTLE = 15 * MINUTE
 """After local midnight, so that what the outboxes still hold can come."""
 GRACE = 6 * HOUR
@@ -83,8 +84,11 @@ def nightly(
     progress: Progress = lambda _done, _all: None,
     publish: Publish | None = None,
 ) -> Night:
-    """Work through the local `day` of each site and replace its rows of the DAILY tables."""
-    rows, upto, done = dict.fromkeys(DAILY, 0), dict[str, int](), 0
+    """Work through the local `day` of each site and replace its rows of the daily tables and of finding.
+
+    Sites are measured part by part; then the fleet is looked at as a whole, from the small tables.
+    """
+    rows, upto, done = dict.fromkeys((*DAILY, "finding"), 0), dict[str, int](), 0
     findings = [pl.DataFrame(schema=TABLES["finding"])]
     by_zone = groupby(sorted(sites, key=lambda site: (site.tz, site.id)), key=lambda site: site.tz)
     for part in (part for tz, zone in by_zone for part in parts(store, local_day(day, tz), list(zone))):
@@ -94,12 +98,15 @@ def nightly(
             rows[table] += tables[table].height
         if publish:
             publish("module_day", tables["module_day"])
-            publish("finding", tables["finding"])
         findings.append(tables["finding"])
         upto |= dict(part.roster.group_by("site").agg(pl.col("upto").max()).iter_rows())
         done += len(part.sites)
         progress(done, len(sites))
-    return Night(day, rows, pl.concat(findings).sort("score", descending=True, nulls_last=True), upto)
+    told = in_the_fleet(store, day, sites, pl.concat(findings))
+    rows["finding"] = told.height
+    if publish:
+        publish("finding", told)
+    return Night(day, rows, told.sort("score", descending=True, nulls_last=True), upto)
 
 
 def _replace(store: Store, table: str, frame: pl.DataFrame, part: Part) -> None:

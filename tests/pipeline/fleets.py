@@ -74,9 +74,11 @@ class Shelf:
         return rows if days is None else rows.filter(pl.col("date").is_between(*days))
 
     def replace(self, table: str, frame: pl.DataFrame, *, where: dict[str, Any]) -> None:
-        self.replaced += [(table, site, where["day"]) for site in where["site"]]
+        sites = where["site"] or ()
+        self.replaced += [(table, site, where["day"]) for site in sites]
         old = self.scan(table).collect()
-        mine = pl.col("site").is_in(where["site"]) & (pl.col("day") == where["day"])
+        at = pl.col("site").is_in(sites) if sites else pl.col("site").is_null()
+        mine = at & (pl.col("day") == where["day"])
         self.tables[table] = pl.concat([old.filter(~mine), frame])
 
     def append(self, table: str, frame: pl.DataFrame) -> None:

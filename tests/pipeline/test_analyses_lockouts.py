@@ -87,7 +87,7 @@ def test_benign_states_and_warnings_never_are(fault: str) -> None:
 
 def test_two_faults_of_a_unit_are_two_findings() -> None:
     rows = minutes((10, 15), (100, 110), (500, 510), fault=f"{TRIP} cell_undervoltage_protection")
-    answer = nightly(Shelf(frame(rows)), DAY, [BARN]).findings.filter(pl.col("fault") == "repeat_lockout")
+    answer = nightly(Shelf(frame(rows)), DAY, [BARN]).findings.filter(pl.col("analysis") == "lockouts")
     assert answer["pattern"].n_unique() == answer["finding_id"].n_unique() == 2
 
 
