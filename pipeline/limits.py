@@ -93,7 +93,6 @@ class Doubts:
     bin_ms: int = 5 * MINUTE
     frozen: int = 20  # readings with the very same cells ...
     frozen_rate: float = 0.02  # ... at more than this share of the capacity as current
-    frozen_ah: float = 0.01  # ... while so much of the capacity passes
     stuck_moves_dc: int = 30
     apart_dc: int = 100
     rise_dc_min: int = 50
@@ -172,6 +171,7 @@ class Limits:
     sum_off: float = 0.005  # share by which the cells' sum may miss the module's voltage
     temp_dc: tuple[int, int] = (-300, 850)
     ahead_ms: int = 5 * MINUTE  # a reading may lie so far in its server's future
+    skew_ms: int = MINUTE  # a clock that no server keeps, steadily off by more, is wrong
     lockouts: Lockouts = field(default_factory=Lockouts)
     roots: Roots = field(default_factory=Roots)
     risk: Risk = field(default_factory=Risk)

@@ -15,7 +15,7 @@ QUARTER_DAY = 6 * 3_600_000
 def doubts(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     """(unit, dq) from a day's `steps`: STUCK_T, T_OUT, FROZEN, RATE, I_ZERO and SOC_DRIFT, a sum of Quality's values.
 
-    FROZEN: the very same cells and current over `frozen` readings while current flows and charge passes. RATE: another
+    FROZEN: the very same cells and current over `frozen` readings while current flows. RATE: another
     median period in one quarter of the day than in another. I_ZERO: after half an hour without current the voltage
     moves by 20 mV a minute. SOC_DRIFT: 10 % off where the cells leave no doubt, or where the day's charge says else.
     """
@@ -44,9 +44,7 @@ def _frozen(cells: list[str], limits: Limits) -> pl.Expr:
     same = pl.all_horizontal(*(pl.col(name) == pl.col(name).shift(1) for name in (*cells, "current_ma")))
     flows = pl.col("current_ma").abs() > d.frozen_rate * full
     still = (same & flows & pl.col("dt_ms").is_not_null()).fill_null(value=False)
-    run = still.cast(pl.Int8).rolling_min(d.frozen) == 1
-    passed = pl.col("current_ma").abs() * pl.col("period_ms") * d.frozen / 3_600_000
-    return run & (passed >= 0.0 * full)
+    return still.cast(pl.Int8).rolling_min(d.frozen) == 1
 
 
 def _rate(limits: Limits) -> pl.Expr:
@@ -75,7 +73,7 @@ def _contradicts(limits: Limits) -> pl.Expr:
     d, soc, current = limits.doubts, pl.col("soc_pm"), pl.col("current_ma")
     slow = current.abs() < limits.mid_c_rate * pl.coalesce("full_mah", pl.lit(limits.full_mah))
     full = (pl.col("mean") >= d.full_mv) & (current > 0) & slow & (soc < 1000 - d.soc_off_pm)
-    empty = (pl.col("mean") <= d.empty_mv) & (pl.col("mean") > 0) & slow & (soc > 1.5 * d.soc_off_pm)
+    empty = (pl.col("mean") <= d.empty_mv) & (pl.col("mean") > 0) & slow & (soc > 2 * d.soc_off_pm)
     return full | empty
 
 

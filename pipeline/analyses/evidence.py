@@ -57,6 +57,18 @@ def _brief() -> pl.Expr:
     return (pl.col("over_ms") <= pl.max_horizontal(pl.lit(15_000), 2 * pl.col("period_ms"))).cast(pl.Float64)
 
 
+def _sustained() -> pl.Expr:
+    """A current that was beyond the limit for longer than a poll or two; a surge is over before the next reading."""
+    longer = _of_limit("i_peak", 1.0) * (1 - _brief())
+    return pl.max_horizontal(_of_limit("i_mean", 0.95), longer)
+
+
+def _shared(r: Roots) -> pl.Expr:
+    """Far more than an even share of a stack's current."""
+    more = ((pl.col("share") * pl.col("stack_units") - r.share) / 0.2 + 0.5).clip(0, 1)
+    return (more * (pl.col("stack_units") > 1)).fill_null(0.0)
+
+
 def _several() -> pl.Expr:
     """Half or more of the site's modules, at least two, locked out in the same minutes."""
     share = (pl.col("site_peers") + 1) / pl.max_horizontal("site_units", pl.lit(1))
@@ -133,23 +145,13 @@ ROOTS: dict[str, Root] = {
     ),
     "sensor": Root((*HOT, *COLD, "T_DIFF", "T_SENSOR"), "temperature_sensor_fault", _sensor),
     "surge": Root(
-        ("OC_DSG", "OC_CHG"), "discharge_overcurrent_protection", lambda r: _of_limit("i_peak", r.surge) * _brief()
-    ),
-    "sharing": Root(
-        ("OC_DSG", "OC_CHG"),
-        "module_imbalance",
-        lambda r: (
-            ((pl.col("share") * pl.col("stack_units") - r.share) / 0.2 + 0.5).clip(0, 1) * (pl.col("stack_units") > 1)
-        ),
-    ),
-    "charge_limit": Root(
-        ("OC_CHG",), "charge_overcurrent_protection", lambda r: _of_limit("i_peak", 1.0) * (1 - _brief())
-    ),
-    "overload": Root(
         ("OC_DSG",),
         "discharge_overcurrent_protection",
-        lambda r: _of_limit("i_mean", 0.95) * (1 - _brief()) * (1 - _shared(r)),
+        lambda r: (0.8 + 0.2 * _of_limit("i_peak", r.surge)) * (1 - _sustained()) * (1 - _shared(r)),
     ),
+    "sharing": Root(("OC_DSG", "OC_CHG"), "module_imbalance", _shared),
+    "charge_limit": Root(("OC_CHG",), "charge_overcurrent_protection", lambda r: 1 - _shared(r)),
+    "overload": Root(("OC_DSG",), "discharge_overcurrent_protection", lambda r: _sustained() * (1 - _shared(r))),
     "wiring_or_inverter": Root(("SHORT",), "short_circuit_protection", lambda _: pl.lit(1.0)),
     "imbalance": Root(
         ("IMBALANCE", "BAL_INACTIVE"), "cell_imbalance_protection", lambda r: 0.4 * above("spread", r.spread_mv, 30)
@@ -164,7 +166,3 @@ ROOTS: dict[str, Root] = {
     ),
 }
 """In the order of docs/analyses/lockouts.md."""
-
-
-def _shared(r: Roots) -> pl.Expr:
-    return ROOTS["sharing"].evidence(r).fill_null(0.0)

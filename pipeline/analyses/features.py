@@ -7,7 +7,10 @@ from typing import Literal
 
 import polars as pl
 
+from pipeline.quality import Quality
+
 UNIT = ["site", "unit"]
+LYING = ~(Quality.GAP | Quality.SOC_JUMP | Quality.RATE)
 LONG = [*UNIT, "feature", "value"]
 
 
@@ -36,6 +39,7 @@ FEATURES: dict[str, Feature] = {
     "warmer": Feature("high", 2.0, 0.4, "K"),
     "soc_reset": Feature("high", 3.0, 0.4, "%"),
     "gap_share": Feature("high", 3.0, 0.3, "%"),
+    "doubtful_days": Feature("high", 10.0, 0.5, "%"),
 }
 """What is absent for a module is left out of its score: it is not zero."""
 
@@ -50,10 +54,11 @@ FINDINGS = {
 
 
 def of_days(module_day: pl.LazyFrame) -> pl.LazyFrame:
-    """warmer (mean temperature), gap_share and soc_reset of module_day over some days, as LONG."""
+    """warmer (mean temperature), gap_share, doubtful_days (with a sensor or a counter that lies) and soc_reset of module_day over some days, as LONG."""
     sums = module_day.group_by(UNIT).agg(
         warmer=pl.col("temp_dc_mean").mean() / 10,
         gap_share=100 * (1 - (pl.col("n").sum() / pl.col("expected").sum()).clip(0.0, 1.0)),
+        doubtful_days=100 * (pl.col("dq") & int(LYING) != 0).mean(),
         soc_reset=(pl.col("soc_jump_pm").max() / 10 if _has(module_day, "soc_jump_pm") else pl.lit(None, pl.Float64)),
     )
     return _long(sums)

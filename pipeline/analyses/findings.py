@@ -34,11 +34,12 @@ def as_json(value: pl.Expr) -> pl.Expr:
     return value.map_elements(_dumps, return_dtype=pl.String)
 
 
-def reason(name: str, value: pl.Expr, unit: str, threshold: pl.Expr | float | None = None) -> pl.Expr:
+def reason(name: str | pl.Expr, value: pl.Expr, unit: str, threshold: pl.Expr | float | None = None) -> pl.Expr:
     """One reason as pipeline/words.py tells it: an id that reads as words, a number, its unit and its limit."""
     limit = threshold if isinstance(threshold, pl.Expr) else pl.lit(threshold)
     number, beyond = value.cast(pl.Float64), limit.cast(pl.Float64)
-    return pl.struct(id=pl.lit(name), value=number, threshold=beyond, value_unit=pl.lit(unit))
+    said = pl.lit(name) if isinstance(name, str) else name
+    return pl.struct(id=said, value=number, threshold=beyond, value_unit=pl.lit(unit))
 
 
 def _meanings() -> pl.LazyFrame:

@@ -67,7 +67,7 @@ def _verdict(found: pl.Expr, limits: Limits) -> dict[str, pl.Expr]:
     reset = pl.when(returned).then(reason("back_within_a_day_of_a_reset", pl.col("chain_resets"), "count"))
     unsure = [
         pl.when(~found & (pl.col("root") == "unknown") & pl.col(name).is_not_null()).then(
-            reason("", pl.lit(None, pl.Float64), "").struct.with_fields(id=pl.concat_str(pl.lit("perhaps_"), name))
+            reason(pl.concat_str(pl.lit("perhaps_"), name), pl.lit(None, pl.Float64), "")
         )
         for name in ("likeliest", "second")
     ]

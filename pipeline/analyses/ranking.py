@@ -19,18 +19,19 @@ def distances(features: pl.LazyFrame, units: pl.LazyFrame, limits: Cohorts) -> p
     z = (value - median) / max(1.4826 MAD, floor), only towards the bad side; a feature that fewer than `least` modules
     of the cohort have tells nothing.
     """
-    key = ["cohort", "feature"]
-    rows = features.join(units.select(*UNIT, "cohort"), on=UNIT).with_columns(
-        bad=_of(_BAD),
-        floor=_of(_FLOOR),
-        weight=_of(_WEIGHT),
-        middle=pl.col("value").median().over(key),
-        n=pl.len().over(key),
+    values = features.join(units.select(*UNIT, "cohort", "circles"), on=UNIT)
+    value = pl.col("value")
+    circles = (
+        values.explode("circles")
+        .group_by(cohort="circles", feature="feature")
+        .agg(middle=value.median(), mad=(value - value.median()).abs().median(), n=pl.len())
     )
-    mad = (pl.col("value") - pl.col("middle")).abs().median().over(key)
-    z = pl.col("bad") * (pl.col("value") - pl.col("middle")) / pl.max_horizontal(1.4826 * mad, "floor")
+    rows = values.join(circles, on=["cohort", "feature"]).with_columns(
+        bad=_of(_BAD), floor=_of(_FLOOR), weight=_of(_WEIGHT)
+    )
+    z = pl.col("bad") * (value - pl.col("middle")) / pl.max_horizontal(1.4826 * pl.col("mad"), "floor")
     part = pl.col("weight") * ((pl.col("z") - limits.from_z) / limits.over_z).clip(0.0, 1.0)
-    compared = rows.filter((pl.col("n") >= limits.least) & pl.col("weight").is_not_null())
+    compared = rows.filter((pl.col("n") >= limits.least) & pl.col("weight").is_not_null()).drop("circles")
     return compared.with_columns(z=z).with_columns(part=part)
 
 

@@ -66,7 +66,7 @@ class Memory:
 
     def add(self, table: str, frame: pl.DataFrame) -> None:
         """Append rows of a device table."""
-        self.tables[table] = pl.concat([self.scan(table).collect(), frame.select(TABLES[table])])
+        self.tables[table] = pl.concat([self.scan(table).collect(), frame.select(TABLES[table].keys())])
 
 
 def replay(days: Iterable[Day], chemistry: str = "lfp") -> Replayed:
