@@ -52,6 +52,7 @@ class Roots:
     overcharged_mv: int = 3550  # mean cell when the charger's voltage is too high
     spread_mv: int = 100
     step_rate: float = 0.2  # current step (share of the capacity) of a charger that does not follow the limit
+    pushes_rate: float = 0.06  # charge current at the trip of a charger that does not follow the BMS
     charged_mv: int = 3050  # mean cell of a module whose one cell is empty is above it
     empty_mv: int = 2950  # mean cell when all are empty
     shown_pm: int = 100  # a state of charge shown at an empty module: it has drifted

@@ -41,6 +41,8 @@ FAULTS_OF: dict[str, tuple[str, ...]] = {
 """Analysis causes, the most telling first: of faults that came with one reading the first here is the trigger."""
 
 CAUSE = {fault: cause for cause, faults in FAULTS_OF.items() for fault in faults}
+BIT = {fault: 1 << place for place, fault in enumerate(CAUSE)}
+"""A set of faults as one number; there are fewer than 63."""
 PRECEDENCE = {cause: place for place, cause in enumerate(FAULTS_OF)}
 FAMILY = {
     **dict.fromkeys(("OV_CELL", "OV_PACK", "UV_CELL", "UV_PACK", "DEEP_SLEEP", "SOC_LOW", "EARLY_CUTOFF"), "voltage"),
@@ -61,9 +63,7 @@ WEIGHT = {fault: 5.0 if cause == "SHORT" else _WEIGHT[catalogue()[fault].severit
 
 
 def lockout_runs(runs: pl.LazyFrame) -> pl.LazyFrame:
-    """Runs (.., fault, start, end) of faults that lock a battery out, with `cause`, `place` and `weight`."""
-    said = runs.filter(pl.col("fault").is_in(list(CAUSE)))
-    return said.with_columns(
-        cause=pl.col("fault").replace_strict(CAUSE, default=None, return_dtype=pl.String),
-        weight=pl.col("fault").replace_strict(WEIGHT, default=None, return_dtype=pl.Float64),
-    ).with_columns(place=pl.col("cause").replace_strict(PRECEDENCE, default=None, return_dtype=pl.Int32))
+    """Runs (.., fault, start, end) of faults that lock a battery out, with `cause`, `place`, `weight` and `bit`."""
+    kinds = [(fault, cause, PRECEDENCE[cause], WEIGHT[fault], BIT[fault]) for fault, cause in CAUSE.items()]
+    names = {"fault": pl.String, "cause": pl.String, "place": pl.Int32, "weight": pl.Float64, "bit": pl.Int64}
+    return runs.join(pl.LazyFrame(kinds, schema=names, orient="row"), on="fault")

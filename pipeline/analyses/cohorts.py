@@ -12,7 +12,9 @@ CIRCLES = (("model", "age", "climate"), ("model", "age"), ("model",), ("chemistr
 
 def cohorts(units: pl.LazyFrame, limits: Cohorts) -> pl.LazyFrame:
     """The units (site, unit, model, age_days, temp_dc, chemistry) with `cohort`, the name of the closest circle of at
-    least `least` modules, its size `cohort_n`, and all the `circles` that it lies in. What is not known of a module counts as one value of its own.
+    least `least` modules, its size `cohort_n`, and all the `circles` that it lies in.
+
+    What is not known of a module counts as one value of its own.
     """
     ages = limits.age_days
     climate = pl.when(pl.col("temp_dc") < 100).then(pl.lit("cold")).when(pl.col("temp_dc") > 250).then(pl.lit("warm"))
@@ -27,6 +29,7 @@ def cohorts(units: pl.LazyFrame, limits: Cohorts) -> pl.LazyFrame:
     last = len(CIRCLES) - 1
     cohort = pl.coalesce(*(pl.when(fit).then(f"in_{n}") for fit, n in fits), f"in_{last}")
     size = pl.coalesce(*(pl.when(fit).then(f"of_{n}") for fit, n in fits), f"of_{last}")
+    pl.concat_list(f"in_{n}" for n in range(len(CIRCLES)))
     return sized.with_columns(
         cohort=cohort, cohort_n=size, circles=pl.concat_list(f"in_{n}" for n in range(len(CIRCLES)))
     ).select([*units.collect_schema().names(), "cohort", "cohort_n", "circles"])

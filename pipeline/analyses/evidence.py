@@ -57,6 +57,11 @@ def _brief() -> pl.Expr:
     return (pl.col("over_ms") <= pl.max_horizontal(pl.lit(15_000), 2 * pl.col("period_ms"))).cast(pl.Float64)
 
 
+def _pushed(r: Roots) -> pl.Expr:
+    """A charger still charges in earnest at the moment of the trip: one that heeds the BMS has long come down."""
+    return (pl.col("i_last") > 0).cast(pl.Float64) * _rate("i_last", r.pushes_rate)
+
+
 def _sustained() -> pl.Expr:
     """A current that was beyond the limit for longer than a poll or two; a surge is over before the next reading."""
     longer = _of_limit("i_peak", 1.0) * (1 - _brief())
@@ -87,7 +92,9 @@ ROOTS: dict[str, Root] = {
     "cell_runs_away": Root(
         (*OV, "IMBALANCE", "EARLY_CUTOFF"),
         "cell_group_failing",
-        lambda r: above("spread", r.spread_mv, 20) * below("mean_hi", r.healthy_mv + 30, 30),
+        lambda r: (
+            above("spread", r.spread_mv, 20) * below("mean_hi", r.healthy_mv + 30, 30) * (1 - _pushed(r).fill_null(0.0))
+        ),
         cell="high_at",
     ),
     "charge_voltage_high": Root(
@@ -96,7 +103,9 @@ ROOTS: dict[str, Root] = {
     "charger_ignores_limit": Root(
         OV,
         "inverter_settings_mismatch",
-        lambda r: _rate("i_step", r.step_rate) * below("mean_hi", r.overcharged_mv, 20),
+        lambda r: (
+            pl.max_horizontal(_rate("i_step", r.step_rate), _pushed(r)) * below("mean_hi", r.overcharged_mv - 30, 20)
+        ),
     ),
     "weak_cell": Root(
         (*UV, "IMBALANCE"),

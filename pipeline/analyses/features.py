@@ -54,7 +54,7 @@ FINDINGS = {
 
 
 def of_days(module_day: pl.LazyFrame) -> pl.LazyFrame:
-    """warmer (mean temperature), gap_share, doubtful_days (with a sensor or a counter that lies) and soc_reset of module_day over some days, as LONG."""
+    """warmer (mean temperature), gap_share, doubtful_days (a sensor or a counter lies) and soc_reset, as LONG."""
     sums = module_day.group_by(UNIT).agg(
         warmer=pl.col("temp_dc_mean").mean() / 10,
         gap_share=100 * (1 - (pl.col("n").sum() / pl.col("expected").sum()).clip(0.0, 1.0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from math import isfinite
 
 import polars as pl
 
@@ -57,7 +58,9 @@ def _dumps(value: object) -> str:
 
 def _said(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _said(inner) for key, inner in value.items() if inner is not None}
+        return {key: said for key, inner in value.items() if (said := _said(inner)) is not None}
     if isinstance(value, list):
         return [_said(inner) for inner in value if inner is not None]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float):
+        return (int(value) if value.is_integer() else value) if isfinite(value) else None
+    return value

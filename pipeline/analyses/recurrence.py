@@ -34,10 +34,13 @@ def recurrence(sessions: pl.LazyFrame, limits: Lockouts) -> pl.LazyFrame:
         again=(since <= limits.repeat_ms).fill_null(value=False),
         after_reset=((since <= limits.after_reset_ms) & by_person.shift(1)).fill_null(value=False),
         reset=by_person.cast(pl.Int64),
-    ).with_columns(chain=(~pl.col("again")).cum_sum())
-    first = pl.col("start").first().over("chain")
-    return linked.with_columns(
-        chain_n=pl.int_range(1, pl.len() + 1).over("chain"),
-        chain_resets=pl.col("reset").cum_sum().over("chain"),
-        chain_days=(pl.col("start") - first) / 86_400_000,
-    ).drop("reset")
+    ).with_columns(nth=pl.int_range(pl.len()), resets=pl.col("reset").cum_sum())
+    begin = {"nth": "nth", "resets": pl.col("resets") - pl.col("reset"), "start": "start"}
+    known = linked.with_columns(
+        pl.when(~pl.col("again")).then(value).forward_fill().alias(f"first_{name}") for name, value in begin.items()
+    )
+    return known.with_columns(
+        chain_n=pl.col("nth") - pl.col("first_nth") + 1,
+        chain_resets=pl.col("resets") - pl.col("first_resets"),
+        chain_days=(pl.col("start") - pl.col("first_start")) / 86_400_000,
+    ).drop("reset", "resets", "nth", *(f"first_{name}" for name in begin))

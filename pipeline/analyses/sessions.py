@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.analyses.causes import DANGER, lockout_runs
+from pipeline.analyses.causes import BIT, CAUSE, DANGER, lockout_runs
 
 
 def sessions(runs: pl.LazyFrame, by: list[str], gap_ms: int) -> pl.LazyFrame:
@@ -14,32 +14,45 @@ def sessions(runs: pl.LazyFrame, by: list[str], gap_ms: int) -> pl.LazyFrame:
     Runs are (by.., fault, start, end); a new session begins more than `gap_ms` after everything before it has ended.
     """
     ordered = lockout_runs(runs).sort(*by, "start", "place", "end")
-    key = pl.struct(by).rank("dense") if len(by) > 1 else pl.col(by[0])
-    changed = ordered.with_columns(key=key).with_columns(
-        other=(pl.col("key") != pl.col("key").shift(1)).fill_null(value=True),
-        upto=pl.col("end").cum_max().over(by).shift(1),
+    other = pl.any_horizontal((pl.col(name) != pl.col(name).shift(1)).fill_null(value=True) for name in by)
+    marked = ordered.with_columns(other=other).with_columns(who=pl.col("other").cum_sum().cast(pl.Int64) * _FAR)
+    upto = (pl.col("who") + pl.col("end")).cum_max().shift(1) - pl.col("who")
+    new = pl.col("other") | (pl.col("start") - upto > gap_ms)
+    joined = (
+        marked.with_columns(nth=new.cum_sum())
+        .group_by("nth", maintain_order=True)
+        .agg(
+            *(pl.col(name).first() for name in (*by, "start", "fault", "cause")),
+            pl.col("end").max(),
+            pl.col("weight").max(),
+            mask=pl.col("bit").bitwise_or(),
+            runs=pl.len().cast(pl.Int64),
+        )
     )
-    new = pl.col("other") | (pl.col("start") - pl.col("upto") > gap_ms)
-    numbered = changed.with_columns(nth=new.cum_sum())
-    first = {name: pl.col(name).first() for name in (*by, "start", "fault", "cause")}
-    joined = numbered.group_by("nth", maintain_order=True).agg(
-        **first,
-        end=pl.col("end").max(),
-        faults=pl.col("fault").unique().sort(),
-        causes=pl.col("cause").unique().sort(),
-        runs=pl.len(),
-        weight=pl.col("weight").max(),
-        danger=pl.col("fault").is_in(list(DANGER)).any(),
+    masks = (
+        joined.select("mask")
+        .unique()
+        .with_columns(
+            pl.col("mask").map_elements(_faults, return_dtype=pl.String).alias("faults"),
+            pl.col("mask").map_elements(_causes, return_dtype=pl.String).alias("causes"),
+        )
     )
-    return joined.select(
-        *by,
-        "start",
-        "end",
-        "fault",
-        "cause",
-        pl.col("faults").list.join(" "),
-        pl.col("causes").list.join(" "),
-        n_chatter=(pl.col("runs") - pl.col("faults").list.len()).cast(pl.Int64),
+    return joined.join(masks, on="mask", how="left", maintain_order="left").select(
+        *(*by, "start", "end", "fault", "cause", "faults", "causes"),
+        n_chatter=pl.col("runs") - pl.col("mask").bitwise_count_ones().cast(pl.Int64),
         weight="weight",
-        danger="danger",
+        danger=(pl.col("mask") & _DANGER) != 0,
     )
+
+
+_FAR = 1 << 42
+"""More than any time in ms, so that units side by side never mix in one running maximum."""
+_DANGER = sum(BIT[fault] for fault in DANGER if fault in BIT)
+
+
+def _faults(mask: int) -> str:
+    return " ".join(sorted(fault for fault, bit in BIT.items() if mask & bit))
+
+
+def _causes(mask: int) -> str:
+    return " ".join(sorted({CAUSE[fault] for fault, bit in BIT.items() if mask & bit}))

@@ -16,8 +16,8 @@ def window(rows: pl.LazyFrame, sessions: pl.LazyFrame, limits: Limits) -> pl.Laz
     """Sessions (unit, start, ..) with the numbers of their window, from a day's `steps`; null where nothing was said.
 
     mV a cell: mean_hi, mean_lo, low, high, spread, others_lo (mean of all but the lowest), others_hi; low_at, high_at.
-    mA: i_peak, i_step, i_mean, i_charge; t_lo, t_hi, t_apart, t_rise (a minute), t_least (of the day), 0.1 degC;
-    soc_pm; over_ms (how long beyond 95 % of the peak); gap_ms; idle_h without current before the start; n.
+    mA: i_peak, i_step, i_mean, i_rms, i_last (before the start); t_lo, t_hi, t_apart, t_rise (a minute), t_least (of the day), 0.1 degC;
+    soc_pm; over_ms (how long beyond 95 % of the peak); gap_ms; idle_h without current before the start, idle_all the day; n.
     """
     cells, temps = cells_in(rows), temps_in(rows)
     mine = rows.join(sessions.select("unit").unique(), on="unit", how="semi")
@@ -69,6 +69,8 @@ def _numbers() -> tuple[pl.Expr, ...]:
         current.sort_by(current.abs()).last().alias("i_peak"),
         current.filter(ts <= pl.col("start")).mean().alias("i_mean"),
         pl.col("step").filter(ts <= pl.col("start")).max().alias("i_step"),
+        current.filter(ts < pl.col("start")).last().alias("i_last"),
+        pl.col("active").filter(ts <= pl.col("start")).last().is_null().alias("idle_all"),
         (current.cast(pl.Float64) ** 2).mean().sqrt().alias("i_rms"),
         pl.col("dt_ms").filter(current.abs() > 0.95 * current.abs().max()).sum().alias("over_ms"),
         pl.col("cold").min().alias("t_lo"),

@@ -16,11 +16,24 @@ from pipeline.analyses.roots import roots
 from pipeline.analyses.sessions import sessions
 from pipeline.analyses.window import window
 from pipeline.days import LocalDay
-from pipeline.limits import Limits
+from pipeline.limits import LFP, Limits
 
 NUMBERS = (
     *("mean_hi", "mean_lo", "low", "high", "spread", "others_lo", "others_hi", "low_at", "high_at"),
-    *("i_peak", "i_mean", "i_step", "i_rms", "over_ms", "t_lo", "t_hi", "t_apart", "t_rise", "t_least", "soc_pm"),
+    *(
+        "i_peak",
+        "i_mean",
+        "i_step",
+        "i_last",
+        "i_rms",
+        "over_ms",
+        "t_lo",
+        "t_hi",
+        "t_apart",
+        "t_rise",
+        "t_least",
+        "soc_pm",
+    ),
     *("gap_ms", "idle_h", "site_peers", "share", "stack_units", "limit_ma"),
 )
 """What of the window is kept with a session."""
@@ -37,14 +50,15 @@ class Scans(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What the part's devices said of themselves: counters, log entries, restarts, and (site, unit, model, firmware,
-    charge_ma, discharge_ma).
+    """What the part's devices said of themselves: counters, log entries, restarts, (site, unit, model, firmware,
+    charge_ma, discharge_ma), and which (site, unit) had no current the day before.
     """
 
     counters: pl.LazyFrame
     log: pl.LazyFrame
     restarts: pl.LazyFrame
     about: pl.LazyFrame
+    rested: pl.LazyFrame
 
 
 def devices(store: Scans, day: LocalDay, sites: tuple[str, ...]) -> Devices:
@@ -63,7 +77,13 @@ def devices(store: Scans, day: LocalDay, sites: tuple[str, ...]) -> Devices:
     said = info.with_columns(pl.col("limits").str.json_decode(limits)).unnest("limits")
     names = ("model", "firmware", "charge_ma", "discharge_ma")
     about = said.group_by("site", "unit").agg(pl.col(name).drop_nulls().last() for name in names)
-    return Devices(counters, log, restarts(counters), about.collect().lazy())
+    return Devices(counters, log, restarts(counters), about.collect().lazy(), _rested(store, day, sites))
+
+
+def _rested(store: Scans, day: LocalDay, sites: tuple[str, ...]) -> pl.LazyFrame:
+    yesterday = (pl.col("day") == day.day - timedelta(days=1)) & pl.col("site").is_in(sites)
+    still = pl.max_horizontal(pl.col("current_ma_min").abs(), pl.col("current_ma_max").abs()) < LFP.roots.idle_ma
+    return store.scan("module_day").filter(yesterday & still).select("site", "unit").collect().lazy()
 
 
 def locked(
@@ -83,7 +103,10 @@ def locked(
     every = pl.concat([runs.select("unit", "fault", "start", "end"), proofs])
     found = sessions(every, ["unit"], limits.lockouts.session_ms).collect().lazy()
     ended = endings(found, rows, numbered(said.restarts), day, limits.lockouts)
-    seen = window(rows, ended.collect().lazy(), limits).collect().lazy()
+    rested = numbered(said.rested).with_columns(rested=pl.lit(value=True))
+    longer = pl.when(pl.col("idle_all") & pl.col("rested")).then(24.0).otherwise(0.0)
+    windows = window(rows, ended.collect().lazy(), limits).join(rested, on="unit", how="left", maintain_order="left")
+    seen = windows.with_columns(idle_h=pl.col("idle_h") + longer).drop("rested", "idle_all").collect().lazy()
     mates = roster.select("site", "edge", "stack", unit="no")
     around = neighbours(seen, rows, mates, numbered(said.about), limits)
     judged = roots(around.collect().lazy(), limits.roots)

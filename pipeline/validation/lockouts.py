@@ -45,13 +45,16 @@ def matched(done: Replayed, slack_ms: int) -> pl.DataFrame:
     """True and told sessions side by side (one null where the other has none): those that overlap by half or more.
 
     Both are widened by `slack_ms`, for a poll sees a flag up to a period late and a flag can be shorter than that.
+    Modules whose clock is wrong are left out: their sessions are found, but at the times that their edge says.
     """
-    truth = done.truth["lockout"].lazy()
+    skewed = done.truth["flaw"].filter(pl.col("kind") == "clock_skew").select(KEY)
+    truth = done.truth["lockout"].join(skewed, on=KEY, how="anti").lazy()
     true = sessions(truth, KEY, LFP.lockouts.session_ms).select(*KEY, "start", "end", "cause", "fault").collect()
     caused = true.join(
         truth.select(*KEY, "fault", "start", "root_cause", "ended_by").collect(), on=[*KEY, "fault", "start"]
     )
-    told = one_over_midnight(done.tables["lockout"].lazy(), LFP.lockouts).collect()
+    stored = done.tables["lockout"].join(skewed, on=KEY, how="anti")
+    told = one_over_midnight(stored.lazy(), LFP.lockouts).collect()
     said = told.select(*KEY, "start", "end", "cause", "root", "confidence", "ended_by", "evidence")
     both = caused.with_row_index("nth").join(said.with_row_index("mth"), on=KEY, suffix="_told")
     last, first = pl.min_horizontal("end", "end_told") + slack_ms, pl.max_horizontal("start", "start_told")

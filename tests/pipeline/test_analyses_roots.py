@@ -24,6 +24,7 @@ CALM: dict[str, Any] = {
     "i_mean": -4_000.0,
     "i_rms": 4_000.0,
     "i_step": 2_000,
+    "i_last": 2_000,
     "over_ms": 300_000,
     "soc_pm": 500,
     "t_lo": 180,
