@@ -29,10 +29,10 @@ def cohorts(units: pl.LazyFrame, limits: Cohorts) -> pl.LazyFrame:
     last = len(CIRCLES) - 1
     cohort = pl.coalesce(*(pl.when(fit).then(f"in_{n}") for fit, n in fits), f"in_{last}")
     size = pl.coalesce(*(pl.when(fit).then(f"of_{n}") for fit, n in fits), f"of_{last}")
-    pl.concat_list(f"in_{n}" for n in range(len(CIRCLES)))
-    return sized.with_columns(
-        cohort=cohort, cohort_n=size, circles=pl.concat_list(f"in_{n}" for n in range(len(CIRCLES)))
-    ).select([*units.collect_schema().names(), "cohort", "cohort_n", "circles"])
+    circles = pl.concat_list(f"in_{n}" for n in range(len(CIRCLES)))
+    return sized.with_columns(cohort=cohort, cohort_n=size, circles=circles).select(
+        [*units.collect_schema().names(), "cohort", "cohort_n", "circles"]
+    )
 
 
 def _name(circle: tuple[str, ...]) -> pl.Expr:

@@ -159,7 +159,9 @@ ROOTS: dict[str, Root] = {
         lambda r: (0.8 + 0.2 * _of_limit("i_peak", r.surge)) * (1 - _sustained()) * (1 - _shared(r)),
     ),
     "sharing": Root(("OC_DSG", "OC_CHG"), "module_imbalance", _shared),
-    "charge_limit": Root(("OC_CHG",), "charge_overcurrent_protection", lambda r: 1 - _shared(r)),
+    "charge_limit": Root(
+        ("OC_CHG",), "charge_overcurrent_protection", lambda r: (1 - _shared(r)) * pl.col("i_mean").is_not_null()
+    ),
     "overload": Root(("OC_DSG",), "discharge_overcurrent_protection", lambda r: _sustained() * (1 - _shared(r))),
     "wiring_or_inverter": Root(("SHORT",), "short_circuit_protection", lambda _: pl.lit(1.0)),
     "imbalance": Root(

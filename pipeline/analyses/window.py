@@ -16,8 +16,10 @@ def window(rows: pl.LazyFrame, sessions: pl.LazyFrame, limits: Limits) -> pl.Laz
     """Sessions (unit, start, ..) with the numbers of their window, from a day's `steps`; null where nothing was said.
 
     mV a cell: mean_hi, mean_lo, low, high, spread, others_lo (mean of all but the lowest), others_hi; low_at, high_at.
-    mA: i_peak, i_step, i_mean, i_rms, i_last (before the start); t_lo, t_hi, t_apart, t_rise (a minute), t_least (of the day), 0.1 degC;
-    soc_pm; over_ms (how long beyond 95 % of the peak); gap_ms; idle_h without current before the start, idle_all the day; n.
+    mA: i_peak, i_step, i_mean, i_rms, i_last (before the start); 0.1 degC: t_lo, t_hi, t_apart,
+    t_rise (a minute), t_least (of the day);
+    soc_pm; over_ms (how long beyond 95 % of the peak); gap_ms; idle_h without current before the
+    start, idle_all the day; n.
     """
     cells, temps = cells_in(rows), temps_in(rows)
     mine = rows.join(sessions.select("unit").unique(), on="unit", how="semi")

