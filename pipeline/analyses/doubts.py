@@ -41,9 +41,11 @@ def _frozen(cells: list[str], limits: Limits) -> pl.Expr:
     if not cells:
         return pl.lit(value=False)
     d, full = limits.doubts, pl.coalesce("full_mah", pl.lit(limits.full_mah))
-    same = pl.all_horizontal(*(pl.col(name) == pl.col(name).shift(1) for name in (*cells, "current_ma")))
+    same = pl.all_horizontal(*(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in (*cells, "current_ma")))
     flows = pl.col("current_ma").abs() > d.frozen_rate * full
-    still = (same & flows & pl.col("dt_ms").is_not_null()).fill_null(value=False)
+    still = (same & flows & pl.any_horizontal(pl.col(cells).is_not_null()) & pl.col("dt_ms").is_not_null()).fill_null(
+        value=False
+    )
     return still.cast(pl.Int8).rolling_min(d.frozen) == 1
 
 

@@ -26,7 +26,7 @@ def a_day(change: Change = lambda _n, row: row) -> list[dict[str, Any]]:
         said = reading(
             n * MINUTE,
             [mv, mv + n % 2, mv + 1, mv - n % 3],
-            current_ma=round(20_000 * math.cos(2 * math.pi * n / 1440)),
+            current_ma=round(10_000 * math.cos(2 * math.pi * n / 1440)),
         )
         said |= {
             "soc_pm": round(500 + 382 * wave),
