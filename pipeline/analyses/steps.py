@@ -48,3 +48,10 @@ def with_the_one_before(rows: pl.LazyFrame, wanted: pl.Expr) -> pl.LazyFrame:
     """The rows that are `wanted`, marked so, each still right behind the row before it: few rows to look closely at."""
     marked = rows.with_columns(wanted=wanted.fill_null(value=False))
     return marked.filter(pl.col("wanted") | pl.col("wanted").shift(-1, fill_value=False))
+
+
+def skewed(limits: Limits) -> pl.Expr:
+    """Whether a unit's clock, which no server keeps, was steadily off; replayed readings lag too, but not steadily."""
+    lag = pl.col("arrival_ts") - pl.col("ts")
+    steady = lag.quantile(0.9) - lag.quantile(0.1) <= limits.skew_ms
+    return steady & (lag.median().abs() > limits.skew_ms) & (pl.col("clk") != "ntp").any()

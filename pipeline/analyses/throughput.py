@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.analyses.curve import cells_in, highest_mv, lowest_mv, mean_mv, temps_in
-from pipeline.analyses.steps import change, counted_ms
+from pipeline.analyses.steps import change, counted_ms, skewed
 from pipeline.days import LocalDay
 from pipeline.limits import Limits
 from pipeline.quality import Quality
@@ -80,9 +80,6 @@ def _signs(day: LocalDay, limits: Limits) -> tuple[pl.Expr, ...]:
     jumped = (change("soc_pm").abs() >= limits.soc_jump_pm) & (pl.col("dt_ms") <= limits.soc_jump_ms)
     not_full = (soc >= 1000) & (pl.col("mean") < limits.full_mv) & (pl.col("current_ma") > 0)
     ahead = (ts > pl.col("arrival_ts") + limits.ahead_ms) | (pl.col("clk") == "bad")
-    lag = pl.col("arrival_ts") - ts
-    steady = lag.quantile(0.9) - lag.quantile(0.1) <= limits.skew_ms
-    skewed = steady & (lag.median().abs() > limits.skew_ms) & (pl.col("clk") != "ntp").any()
     return (
         pl.len().cast(pl.Int64).alias("n"),
         pl.col("period_ms").first(),
@@ -94,7 +91,7 @@ def _signs(day: LocalDay, limits: Limits) -> tuple[pl.Expr, ...]:
         ((pl.col("cold") < limits.temp_dc[0]) | (pl.col("warm") > limits.temp_dc[1])).any().alias("t_out"),
         jumped.any().alias("soc_jump"),
         not_full.any().alias("soc_drift"),
-        (skewed | (ahead | (pl.col("dt_ms") <= 0)).any()).alias("clock"),
+        (skewed(limits) | (ahead | (pl.col("dt_ms") <= 0)).any()).alias("clock"),
         (pl.col("n_cells").min() < pl.col("n_cells").max()).alias("n_cells"),
     )
 
