@@ -35,7 +35,7 @@ def recurrence(sessions: pl.LazyFrame, limits: Lockouts) -> pl.LazyFrame:
         after_reset=((since <= limits.after_reset_ms) & by_person.shift(1)).fill_null(value=False),
         reset=by_person.cast(pl.Int64),
     ).with_columns(nth=pl.int_range(pl.len()), resets=pl.col("reset").cum_sum())
-    begin = {"nth": "nth", "resets": pl.col("resets") - pl.col("reset"), "start": "start"}
+    begin = {"nth": pl.col("nth"), "resets": pl.col("resets") - pl.col("reset"), "start": pl.col("start")}
     known = linked.with_columns(
         pl.when(~pl.col("again")).then(value).forward_fill().alias(f"first_{name}") for name, value in begin.items()
     )
