@@ -33,9 +33,9 @@ bench: .venv/ready ## figures for the tables of docs/benchmarks.md
 	$(PY) -m tests.bench.decode
 
 lock: ## resolve the requirements anew (needs uv)
-	uv pip compile -q --universal --generate-hashes --no-header --extra edge pyproject.toml -o requirements-edge.lock
-	uv pip compile -q --universal --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --generate-hashes --no-header --all-extras --group dev pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-strip-extras --no-header --extra edge pyproject.toml -o requirements-edge.lock
+	uv pip compile -q --universal --generate-hashes --no-strip-extras --no-header --all-extras pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --no-strip-extras --no-header --all-extras --group dev pyproject.toml -o requirements-dev.lock
 
 ci: ## what the build server runs
 	bash .ci/run
