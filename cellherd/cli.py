@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cellherd import __version__
 from cellherd.errors import CellherdError
+from cellherd.secrecy import LEVEL, guard_tracebacks, redacted
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ COMMANDS = (
     Command("replay", "collectors.commands_read:replay", "Decode a recorded conversation with a BMS again."),
     Command("edge run", "collectors.commands_edge:run", "Read this site's batteries and publish them, losing none."),
     Command("edge emulate", "collectors.commands_emulate:emulate", "Emulated batteries for an edge to read."),
+    Command("enroll", "pipeline.commands_enrol:enroll", "Let an edge in: its login, rights and a ready config for it."),
+    Command("revoke", "pipeline.commands_enrol:revoke", "Shut an edge out at once, its live connection included."),
+    Command("broker certificate", "pipeline.commands_broker:certificate", "Make or renew the broker's certificate."),
+    Command("broker acl", "pipeline.commands_broker:acl", "Write users and rights for a Mosquitto of your own."),
     Command("ingest run", "pipeline.commands:ingest_run", "Take readings in and write them to every store."),
     Command("nightly", "pipeline.commands_nightly:nightly", "Work out a day's tables and findings."),
     Command("report", "pipeline.commands_report:report", "Write the report as one HTML file."),
@@ -62,6 +67,7 @@ GROUPS = {
     "edge": "The collector on a Raspberry Pi.",
     "ingest": "The server's intake.",
     "events": "Faults as they came and went.",
+    "broker": "Certificates and rights of the MQTT broker.",
     "alerts": "What people are told.",
     "archive": "The readings and tables on disk.",
     "deadletter": "Messages that could not be taken in.",
@@ -79,12 +85,16 @@ def main() -> None:
     completing = os.environ.get("_TYPER_COMPLETE_ARGS", "").split()[1:]
     debug = "--debug" in sys.argv
     words = [word for word in sys.argv[1:] if word != "--debug"]
+    guard_tracebacks()
+    if debug:
+        os.environ.setdefault(LEVEL, "debug")
     try:
         app_for(completing or words)(args=words)
     except CellherdError as error:
         if debug:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"cellherd: {error}", style="red", markup=False, highlight=False)
+        told = redacted(f"cellherd: {error}")
+        Console(stderr=True, soft_wrap=True).print(told, style="red", markup=False, highlight=False)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         if debug:
@@ -123,7 +133,7 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and stop.", is_eager=True, callback=_say_version)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log at debug level.")] = False,
 ) -> None:
     """Hold the options of every command: --version is said before anything else, --debug is read by main()."""
 

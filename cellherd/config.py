@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cellherd.errors import ConfigError
+from cellherd.secrecy import redacted, remember
 from cellherd.settings import EdgeConfig, FleetConfig
 from cellherd.toml_lines import lines_of, nearest
 
-__all__ = ["EdgeConfig", "FleetConfig", "load", "load_edge", "load_fleet", "read_secret"]
+__all__ = ["EdgeConfig", "FleetConfig", "load", "load_edge", "load_fleet", "read_public", "read_secret"]
 
 PREFIX = "CELLHERD_"
+CONTAINER = Path("/run/secrets")
 
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -48,7 +50,7 @@ def load(model: type[Config], path: Path, environ: Mapping[str, str]) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(str(path), [str(error)]) from None
     try:
-        return model.model_validate(_overridden(raw, environ, set(model.model_fields)))
+        return model.model_validate(_beside(_overridden(raw, environ, set(model.model_fields)), path.parent))
     except ValidationError as error:
         raise ConfigError(str(path), list(_complaints(model, error, text))) from None
 
@@ -92,7 +94,7 @@ def _said(model: type[BaseModel], problem: Any, path: tuple[str | int, ...]) -> 
         return "is missing"
     got = problem.get("input")
     told = str(problem["msg"]).removeprefix("Value error, ")
-    return told if isinstance(got, dict) else f"{told}, got {got!r}"
+    return told if isinstance(got, dict) else redacted(f"{told}, got {got!r}")
 
 
 def _keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
@@ -104,13 +106,52 @@ def _keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     return list(here.model_fields)
 
 
+def _beside(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Bare names of files that lie beside the config get its folder; systemd's credentials go first."""
+    found = dict(table)
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found[key] = _beside(value, folder)
+        elif key.endswith("_file") and isinstance(value, str) and "/" not in value:
+            here = folder / value
+            found[key] = str(here) if here.exists() and not _credential(value) else value
+    return found
+
+
+def _credential(name: str) -> Path | None:
+    """A systemd credential of that name."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder, name) if folder and "/" not in name else None
+    return path if path is not None and path.exists() else None
+
+
+def file_named(name: str) -> Path:
+    """The file that a `*_file` key means: a systemd credential of that name, else a path."""
+    return _credential(name) or Path(name)
+
+
 def read_secret(name: str | None) -> str | None:
-    """The secret in a file: a systemd credential of that name, else a path. Raises ConfigError if it cannot be read."""
+    """The secret in a file, to be struck out of everything we say.
+
+    Raises ConfigError if it cannot be read, or if everybody on this machine can. Files below /run/secrets are left
+    alone: their container is the wall around them, and its engine decides their mode.
+    """
     if name is None:
         return None
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(credentials, name) if credentials and Path(credentials, name).exists() else Path(name)
+    path = file_named(name)
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(name, [f"the secret cannot be read: {error.strerror}"]) from None
+        if path.stat().st_mode & 0o007 and path.parent != CONTAINER:
+            raise ConfigError(name, [f"everybody on this machine can read this secret; chmod 600 {path}"])
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(name, [f"the secret cannot be read: {getattr(error, 'strerror', 'not text')}"]) from None
+    remember(secret)
+    return secret
+
+
+def read_public(name: str) -> str:
+    """The text of a file that is no secret, such as a certificate. Raises ConfigError if it cannot be read."""
+    try:
+        return file_named(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(name, [f"it cannot be read: {getattr(error, 'strerror', 'not text')}"]) from None

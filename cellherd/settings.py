@@ -37,13 +37,16 @@ class _Strict(BaseModel):
 
 
 class Mqtt(_Strict):
-    """The broker as an edge sees it. `mqtts://` speaks TLS; plain `mqtt://` is refused off the loopback."""
+    """The broker as an edge sees it. `mqtts://` speaks TLS; plain `mqtt://` off the loopback wants `plain_text`."""
 
     url: str = "mqtt://127.0.0.1:1883"
     username: str | None = None
     password_file: str | None = None
     ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
     client_id: str | None = None
+    plain_text: bool = False
 
     @model_validator(mode="after")
     def _no_open_passwords(self) -> Mqtt:
@@ -51,8 +54,12 @@ class Mqtt(_Strict):
         host = rest.rpartition(":")[0] or rest
         if scheme not in ("mqtt", "mqtts") or not rest:
             raise ValueError("url must look like mqtts://host:8883")
-        if scheme == "mqtt" and host not in ("127.0.0.1", "localhost", "[::1]"):
-            raise ValueError("mqtt:// would send the password in the open; use mqtts://")
+        if "@" in rest:
+            raise ValueError("url carries a login; use username and password_file")
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file belong together")
+        if scheme == "mqtt" and not self.plain_text and host not in ("127.0.0.1", "localhost", "[::1]"):
+            raise ValueError("mqtt:// would send the password in the open; use mqtts:// (or set plain_text = true)")
         return self
 
 
@@ -102,12 +109,17 @@ class Broker(_Strict):
     embedded: bool = True
     url: str = "mqtt://127.0.0.1:1883"
     listen: str = "127.0.0.1:1883"
+    public_url: str | None = None
+    plain_text: bool = False
+    require_certificate: bool = False
     command: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
     ca_file: str | None = None
     username: str = "ingest"
     password_file: str | None = None
+    mosquitto_dir: str | None = None
+    reload_command: list[str] = Field(default_factory=list)
 
 
 Table = Literal[

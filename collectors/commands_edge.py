@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import sys
 from pathlib import Path
 from threading import Event
 from typing import Annotated
@@ -13,6 +11,7 @@ import typer
 
 from cellherd.config import load_edge
 from cellherd.paths import default_state
+from cellherd.secrecy import begin_log
 
 
 def run(
@@ -33,7 +32,7 @@ def run(
     from collectors.edge import run as run_edge  # noqa: PLC0415 - `--help` need not load drivers, MQTT and SQLite
 
     loaded = load_edge(config)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    begin_log("%(asctime)s %(levelname)s %(message)s")
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -67,7 +67,7 @@ def line_of(config: EdgeConfig, random_part: str) -> Line:
         client_id=mqtt_of.client_id or f"{config.edge}-{random_part}",
         username=mqtt_of.username or config.edge,
         password=read_secret(mqtt_of.password_file),
-        tls=trust(mqtt_of.ca_file) if secure else None,
+        tls=trust(mqtt_of) if secure else None,
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 
-from cellherd.config import read_secret
+from cellherd.config import file_named, read_public, read_secret
 from cellherd.errors import ConfigError
+from cellherd.settings import Mqtt
 
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h; Python has no name for it."""
@@ -26,17 +27,33 @@ class Trust:
     undated: ssl.SSLContext | None = None
 
 
-def trust(ca_file: str | None) -> Trust:
-    """Trust in the fleet's authority, or in the system's. Raises ConfigError where the file is no certificate."""
-    if not ca_file:
-        return Trust(ssl.create_default_context())
-    pem = read_secret(ca_file)
-    try:
-        strict, undated = (ssl.create_default_context(cadata=pem) for _ in range(2))
-    except (ssl.SSLError, ValueError):
-        raise ConfigError(str(ca_file), ["no certificate in PEM form stands in it"]) from None
+def trust(mqtt: Mqtt) -> Trust:
+    """Trust in the fleet's authority, or in the system's; with a certificate of our own where there is one.
+
+    Raises ConfigError where a file is no certificate.
+    """
+    if not mqtt.ca_file:
+        return Trust(_context(mqtt, None))
+    pem = read_public(mqtt.ca_file)
+    undated = _context(mqtt, pem)
     undated.verify_flags |= NO_CHECK_TIME
-    return Trust(strict, undated)
+    return Trust(_context(mqtt, pem), undated)
+
+
+def _context(mqtt: Mqtt, authority: str | None) -> ssl.SSLContext:
+    """TLS 1.2 or newer; the broker's chain, dates and name are checked."""
+    try:
+        context = ssl.create_default_context(cadata=authority)
+    except (ssl.SSLError, ValueError):
+        raise ConfigError(str(mqtt.ca_file), ["no certificate in PEM form stands in it"]) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if mqtt.cert_file and mqtt.key_file:
+        read_secret(mqtt.key_file)  # its mode is checked, and it is struck out of what we say
+        try:
+            context.load_cert_chain(file_named(mqtt.cert_file), file_named(mqtt.key_file))
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigError(mqtt.cert_file, [f"it cannot be used with {mqtt.key_file}: {error}"]) from None
+    return context
 
 
 def is_about_dates(error: Exception) -> bool:

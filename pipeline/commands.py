@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from cellherd.clock import as_text
 from cellherd.config import load_fleet
 from cellherd.errors import CellherdError
 from cellherd.paths import default_state
+from cellherd.secrecy import begin_log
 from pipeline.ingest.deadletters import DeadLetters, Letter
 from pipeline.storing.storeroom import LOG_FORMAT
 
@@ -30,17 +30,22 @@ def ingest_run(
 ) -> None:
     """Take readings in from MQTT and write them to every store, losing none and counting none twice.
 
-    Starts its own broker unless fleet.toml names another (`broker.embedded = false`). Ends at SIGTERM or Ctrl-C.
+    Starts its own broker unless fleet.toml names another (`broker.embedded = false`). Ends at SIGTERM or Ctrl-C. Sites
+    and edges that are written into fleet.toml, enrolled or revoked count within a second; SIGHUP reads it at once.
 
     Example: cellherd ingest run --config /etc/cellherd/fleet.toml --state /var/lib/cellherd
     """
+    from pipeline.ingest.registry import Registry  # noqa: PLC0415 - as the next one
     from pipeline.ingest.service import run  # noqa: PLC0415 - paho, msgspec and bcrypt take a moment; `deadletter list` must not
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    begin_log(LOG_FORMAT)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run(load_fleet(config), state or default_state(), stop)
+    loaded, home = load_fleet(config), state or default_state()
+    registry = Registry(config, home, loaded)
+    signal.signal(signal.SIGHUP, lambda *_: registry.asked.set())
+    run(loaded, home, stop, registry)
 
 
 def deadletter_list(

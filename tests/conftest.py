@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from tests.services import Service
 # A machine under load is slow, not wrong: no example is timed.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+os.umask(0o077)  # secrets that tests write down are secrets: a file that everybody can read is refused
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The broker in the box: nats-server as a child of the ingester, for everyone who does not run a broker of their own.
 
-Every edge of the registry gets a user that may publish under its own name and hear its own commands, nothing else.
+Every edge of the registry has a user that may publish under its own name and hear its own commands, nothing else.
 """
 
 from __future__ import annotations
@@ -12,40 +12,23 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from secrets import token_urlsafe
 from threading import Event, Thread
-
-import bcrypt
 
 from cellherd.errors import CellherdError
 from cellherd.settings import Broker
+from pipeline.enrolment.accounts import INGEST, secret
+from pipeline.enrolment.authority import client_files
+from pipeline.enrolment.nats import write_config
+from pipeline.enrolment.places import host_and_port, tls_folder, tls_of
 from pipeline.ingest.subscriber import Line
 from pipeline.lifeline import die_with
 
-INGEST = "ingest"
-ACK_PENDING = 4_000
-"""Messages under way to the ingester. 20,000 would be let through, but nats-server throws a client off that has 64 MB
-waiting, and a message of a backlog has some 12 kB."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 log = logging.getLogger(__name__)
-
-_CONFIG = """# Written by cellherd at every start; change fleet.toml instead.
-listen: "127.0.0.1:-1"
-server_name: cellherd
-max_payload: 262144
-log_file: {log}
-logfile_size_limit: 10MB
-logfile_max_num: 2
-jetstream {{ store_dir: {store}, sync_interval: "1s", max_file_store: 20GB }}
-mqtt {{ listen: {listen}, max_ack_pending: {pending}{tls} }}
-authorization {{ users: [
-{users}
-] }}
-"""
 
 
 class EmbeddedBroker:
@@ -54,6 +37,7 @@ class EmbeddedBroker:
     def __init__(self, config: Broker, state: Path, edges: Sequence[str]) -> None:
         self._config = config
         self._folder = state / "broker"
+        self._state = state
         self._edges = edges
         self._host, self._port = host_and_port(config.listen)
         self._stopping, self._up = Event(), Event()
@@ -63,20 +47,37 @@ class EmbeddedBroker:
 
     def start(self) -> None:
         """Write the config, start the child. Raises CellherdError if it cannot be started."""
-        _check(self._config, self._host)
+        binary(self._config)
+        tls = tls_of(self._config, self._state)
         _claim(self._host, self._port)
-        write_config(self._config, self._folder, self._edges)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_config(self._config, self._folder, self._edges, tls)
         self._thread.start()
         while not self._up.wait(0.05):
             if not self._thread.is_alive():
                 raise CellherdError(f"the embedded broker does not start: {self._failure or self._last_words()}")
 
+    def reload(self, edges: Sequence[str]) -> None:
+        """Let in and shut out whom the accounts say now; whoever is shut out loses a live connection as well.
+
+        Where the listener itself is to change (broker.listen and TLS on or off), it takes a start of the ingester.
+        Raises CellherdError if the new config cannot be written; the broker then goes on with the old one.
+        """
+        self._edges = edges
+        write_config(self._config, self._folder, edges, tls_of(self._config, self._state))
+        child = self._child
+        if child is not None and child.poll() is None:
+            child.send_signal(signal.SIGHUP)
+
     def line(self) -> Line:
         """How the ingester reaches it."""
         host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host  # noqa: S104 - compared, not bound
-        cert = self._config.cert_file
         password = secret(self._folder, INGEST)
-        return Line(host, self._port, INGEST, password, bool(cert), Path(cert) if cert else None, same_machine=True)
+        tls = tls_of(self._config, self._state)
+        if tls is None:
+            return Line(host, self._port, INGEST, password, same_machine=True)
+        own = client_files(tls_folder(self._state), INGEST, datetime.now(UTC)) if tls.clients else None
+        return Line(host, self._port, INGEST, password, True, tls.cert, same_machine=True, certificate=own)
 
     def pid(self) -> int | None:
         """The child's process id while there is one."""
@@ -148,14 +149,6 @@ def edge_credentials(state: Path, edge: str) -> tuple[str, Path]:
     return edge, state / "broker" / "secrets" / edge
 
 
-def host_and_port(listen: str) -> tuple[str, int]:
-    """Take `host:port` apart. Raises CellherdError."""
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise CellherdError(f"broker.listen {listen!r} must look like 127.0.0.1:1883")
-    return host.strip("[]"), int(port)
-
-
 def binary(config: Broker) -> str:
     """The broker's program: `broker.command`, else nats-server of this environment or of the system."""
     beside = Path(sys.executable).with_name("nats-server")
@@ -166,75 +159,6 @@ def binary(config: Broker) -> str:
             "or set broker.embedded = false and broker.url"
         )
     return found
-
-
-def secret(folder: Path, name: str) -> str:
-    """The password of a user, made at random the first time and kept in a file that only we may read."""
-    path = folder / "secrets" / name
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(token_urlsafe(24))
-            file.flush()
-            os.fsync(file.fileno())
-    return path.read_text()
-
-
-def write_config(config: Broker, folder: Path, edges: Sequence[str]) -> None:
-    """Write nats.conf for the registry's edges."""
-    if INGEST in edges:
-        raise CellherdError(f"an edge cannot be called {INGEST!r}: the ingester's own user has that name")
-    tls = (
-        f", tls {{ cert_file: {_quoted(config.cert_file)}, key_file: {_quoted(config.key_file)} }}"
-        if config.cert_file
-        else ""
-    )
-    text = _CONFIG.format(
-        log=_quoted(str(folder / "broker.log")),
-        store=_quoted(str(folder / "jetstream")),
-        listen=_quoted(config.listen),
-        pending=ACK_PENDING,
-        tls=tls,
-        users="\n".join(_users(folder, edges)),
-    )
-    path = folder / "nats.conf"
-    path.touch(mode=0o600)
-    path.write_text(text)
-
-
-def _users(folder: Path, edges: Sequence[str]) -> Iterator[str]:
-    yield _user(folder, INGEST, publish=["cmd.>"], subscribe=["fleet", "fleet.>", "$MQTT.>"])
-    for edge in edges:
-        hears = [f"cmd.{edge}", f"cmd.{edge}.>", "$MQTT.>"]
-        yield _user(folder, edge, publish=[f"fleet.{edge}.>"], subscribe=hears)
-
-
-def _user(folder: Path, name: str, publish: list[str], subscribe: list[str]) -> str:
-    # The least work factor: these are 192 random bits, and 500 edges may connect at once.
-    password = bcrypt.hashpw(secret(folder, name).encode(), bcrypt.gensalt(4, b"2a")).decode()
-    rights = f"publish: [{', '.join(map(_quoted, publish))}], subscribe: [{', '.join(map(_quoted, subscribe))}]"
-    return (
-        f'  {{ user: {_quoted(name)}, password: {_quoted(password)}, allowed_connection_types: ["MQTT"], '
-        f"permissions: {{ {rights} }} }}"
-    )
-
-
-def _quoted(text: str | None) -> str:
-    if text is None or any(c in text for c in '"\\\n'):
-        raise CellherdError(f"the broker's config cannot hold {text!r}")
-    return f'"{text}"'
-
-
-def _check(config: Broker, host: str) -> None:
-    if bool(config.cert_file) != bool(config.key_file):
-        raise CellherdError("broker.cert_file and broker.key_file belong together")
-    if host not in LOOPBACK and not config.cert_file:
-        raise CellherdError(
-            f"broker.listen {config.listen!r} would show passwords to the network; "
-            "set broker.cert_file and broker.key_file, or listen on 127.0.0.1"
-        )
-    binary(config)
 
 
 def _claim(host: str, port: int) -> None:

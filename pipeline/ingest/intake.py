@@ -45,6 +45,10 @@ class Intake:
         self.edges = Edges()
         self.counts = Counts()
 
+    def renew(self, sites: Mapping[str, str]) -> None:
+        """Go on with another registry; one assignment, so that it may come from another thread."""
+        self._sites = sites
+
     def take(self, topic: str, payload: bytes, arrival_ts: int) -> Entry | Dead | None:
         """An entry for the journal, a dead letter, or None where there is nothing new to keep."""
         self.counts.messages += 1

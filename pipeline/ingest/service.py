@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from contextlib import ExitStack, suppress
-from io import TextIOWrapper
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -15,14 +13,18 @@ from typing import Any
 from cellherd.config import FleetConfig, read_secret
 from cellherd.errors import BadPayload, CellherdError
 from cellherd.systemd import notify
+from pipeline.enrolment.accounts import INGEST
+from pipeline.enrolment.places import host_and_port
 from pipeline.ingest import journal
-from pipeline.ingest.broker import EmbeddedBroker, host_and_port
+from pipeline.ingest.broker import EmbeddedBroker
 from pipeline.ingest.committer import Committer, Desk
 from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.health import resident
 from pipeline.ingest.intake import Intake
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.pages import Pages
+from pipeline.ingest.registry import Registry
+from pipeline.ingest.running import only_one
 from pipeline.ingest.subscriber import Line, Subscriber
 from pipeline.lifeline import settle
 from pipeline.storing.storeroom import Storeroom, Stores
@@ -39,7 +41,7 @@ class Ingester:
 
     def __init__(self, config: FleetConfig, state: Path, stores: Stores, line: Line) -> None:
         state.mkdir(parents=True, exist_ok=True)
-        self._lock = _only_one(state)
+        self._lock = only_one(state)
         folder = state / "journal"
         self.ledger = Ledger(state / "ledger.sqlite")
         self.letters = DeadLetters(state / "deadletters.sqlite")
@@ -112,6 +114,10 @@ class Ingester:
             "online": [name for name, edge in known.items() if edge.status.get("online") == 1],
         }
 
+    def renew(self, config: FleetConfig) -> None:
+        """Take the edges and sites of a registry that was read again; everything else waits for the next start."""
+        self.intake.renew({site.edge: site.id for site in config.site})
+        self.stores.renew(config)
     def processes(self) -> dict[str, int]:
         """The ids of our processes by what they do."""
         storing = self.stores.pid()
@@ -128,14 +134,16 @@ class Ingester:
             self.ledger.checkpoint(newer[-1], ())
 
 
-def run(config: FleetConfig, state: Path, stop: Event) -> None:
-    """Take readings in until `stop` is set. Raises CellherdError for what a person must mend."""
+def run(config: FleetConfig, state: Path, stop: Event, registry: Registry | None = None) -> None:
+    """Take readings in until `stop` is set. Raises CellherdError for what a person must mend.
+
+    With a `registry`, edges that are enrolled, revoked or written into its file count from the next second on.
+    """
     if config.influx is not None:  # the storing process would only fail in the log, again and again
         for installer in sorted({site.installer for site in config.site} or {""}):
             read_secret(config.influx.of(installer).token_file)
     with ExitStack() as last:
-        child = EmbeddedBroker(config.broker, state, [site.edge for site in config.site])
-        line = _line(config, child, last)
+        broker, line = _line(config, state, last)
         stores = Storeroom(config, state)
         ingester = Ingester(config, state, stores, line)
         ingester.start()
@@ -150,9 +158,11 @@ def run(config: FleetConfig, state: Path, stop: Event) -> None:
         while not stop.wait(1.0):
             ingester.check()
             notify("WATCHDOG=1")
-            if config.broker.embedded and ingester.committer.recoveries > recoveries:
+            if broker is not None and ingester.committer.recoveries > recoveries:
                 recoveries = ingester.committer.recoveries
-                child.restart()  # nats-server that met a full disk once refuses every message from then on
+                broker.restart()  # nats-server that met a full disk once refuses every message from then on
+            if registry is not None:
+                registry.look(ingester, broker)
             if monotonic() - told >= TELL_EDGES_S:
                 told = monotonic()
                 stores.tell_edges(ingester.intake.edges.known.copy())
@@ -161,26 +171,18 @@ def run(config: FleetConfig, state: Path, stop: Event) -> None:
                 log.info("%s", ingester.status())
 
 
-def _line(config: FleetConfig, child: EmbeddedBroker, last: ExitStack) -> Line:
-    """How to reach the broker; starts our own where there is no other."""
+def _line(config: FleetConfig, state: Path, last: ExitStack) -> tuple[EmbeddedBroker | None, Line]:
+    """Our own broker where there is no other, and how to reach it."""
     broker = config.broker
     if broker.embedded:
         last.callback(child.stop)
         child.start()
-        return child.line()
+        return child, child.line()
     scheme, _, rest = broker.url.partition("://")
     if scheme not in ("mqtt", "mqtts"):
         raise CellherdError(f"broker.url {broker.url!r} must look like mqtts://host:8883")
     host, port = host_and_port(rest if ":" in rest else f"{rest}:{8883 if scheme == 'mqtts' else 1883}")
     ca_file = Path(broker.ca_file) if broker.ca_file else None
-    return Line(host, port, broker.username, read_secret(broker.password_file), scheme == "mqtts", ca_file)
-
-
-def _only_one(state: Path) -> TextIOWrapper:
-    lock = (state / "ingest.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise CellherdError(f"another ingester works on {state}; stop it, or give this one its own --state") from None
-    return lock
+    enrolled = state / "broker" / "secrets" / INGEST  # `cellherd broker acl` made it
+    file = broker.password_file or (str(enrolled) if enrolled.exists() else None)
+    return None, Line(host, port, broker.username, read_secret(file), scheme == "mqtts", ca_file)

@@ -14,7 +14,7 @@ import struct
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from threading import Event, Thread
@@ -45,10 +45,11 @@ class Line:
     host: str
     port: int
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     tls: bool = False
     ca_file: Path | None = None
     same_machine: bool = False  # our own child: its certificate is checked, its name is not
+    certificate: tuple[Path, Path] | None = None  # ours, with its key, for a broker that asks for one
 
 
 class Message(NamedTuple):
@@ -67,6 +68,18 @@ class _Client(mqtt.Client):
 
     def _create_socket(self) -> Any:
         return BufferedSocket(super()._create_socket())
+
+
+def _context(line: Line) -> ssl.SSLContext:
+    """TLS 1.2 or newer. Our own child need only show the very certificate that it was given."""
+    context = ssl.create_default_context(cafile=line.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = not line.same_machine
+    if line.same_machine:
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    if line.certificate:
+        context.load_cert_chain(*line.certificate)
+    return context
 
 
 class Subscriber:
@@ -137,9 +150,7 @@ class Subscriber:
         line = self.line
         client.username_pw_set(line.username, line.password)
         if line.tls:
-            context = ssl.create_default_context(cafile=line.ca_file)
-            context.check_hostname = not line.same_machine
-            client.tls_set_context(context)
+            client.tls_set_context(_context(line))
         client.connect_async(line.host, line.port, KEEPALIVE_S)
         client.on_connect, client.on_subscribe = self._on_connect, self._on_subscribe
         client.on_message, client.on_disconnect = self._on_message, self._on_disconnect

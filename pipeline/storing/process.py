@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from time import time_ns
 import polars as pl
 
 from cellherd.clock import SystemClock
+from cellherd.secrecy import begin_log
 from cellherd.settings import Site
 from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.edge_points import EdgePoints
@@ -79,7 +79,7 @@ def listen() -> Task:
         signal.signal(number, signal.SIG_IGN)
     task = Task.model_validate_json(sys.stdin.buffer.read())
     die_with(task.parent, signal.SIGKILL)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    begin_log(LOG_FORMAT)
     return task
 
 

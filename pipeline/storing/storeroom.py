@@ -56,6 +56,9 @@ class Stores(Protocol):
     def announce(self, upto: int) -> None:
         """Segments up to here are sealed."""
 
+    def renew(self, config: FleetConfig) -> None:
+        """The registry was read again."""
+
     def alive(self) -> bool:
         """Whether this still works, or at least tries to."""
 
@@ -99,6 +102,11 @@ class Storeroom:
         for name, edge in known.items():
             self._tell({"edge": name, "last_seen": edge.last_seen, "status": edge.status, "health": edge.health})
 
+    def renew(self, config: FleetConfig) -> None:
+        """Go on with the sites of a registry that was read again: the process ends in order and a new one begins."""
+        self._config = self._config.model_copy(update={"site": config.site, "installer": config.installer})
+        self._hang_up()
+
     def alive(self) -> bool:
         """See Stores."""
         return self._thread.is_alive()
@@ -117,14 +125,18 @@ class Storeroom:
         """See Stores."""
         with self._lock:
             self._stopping.set()
-            if self._line is not None:
-                with suppress(OSError):  # it died just now
-                    self._line.shutdown(socket.SHUT_WR)
+        self._hang_up()
         self._thread.join(DRAIN_S + 5)
         if self._thread.is_alive() and self._child is not None:
             log.warning("the storing process does not end; it is killed, and goes on from the journal next time")
             self._child.kill()
             self._thread.join(5)
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            if self._line is not None:
+                with suppress(OSError):  # it died just now
+                    self._line.shutdown(socket.SHUT_WR)
 
     def _supervise(self) -> None:
         pause = FIRST_PAUSE_S
@@ -134,6 +146,8 @@ class Storeroom:
             line.close()
             if self._stopping.is_set():
                 return
+            if code == 0:  # we hung up, for it to begin with a new registry
+                continue
             pause = FIRST_PAUSE_S if useful else min(2 * pause, LONGEST_PAUSE_S)
             self._trouble = f"the storing process ended with code {code}"
             log.error("%s; starting it again in %.1f s", self._trouble, pause)

@@ -78,6 +78,9 @@ class Beside:
     def announce(self, upto: int) -> None:
         self._segments.announce(upto)
 
+    def renew(self, config: FleetConfig) -> None:
+        """These stores do not look at sites."""
+
     def alive(self) -> bool:
         return self._feeders.alive()
 

@@ -1,0 +1,1 @@
+"""Letting edges in and shutting them out: accounts, certificates, the broker's rights, what the Pi gets."""
