@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json  # a JSON string is a TOML string
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,8 @@ def _installer(config: FleetConfig, place: Place) -> str:
 
 
 def _lines(site: str, edge: str, installer: str, tz: str) -> str:
-    # Ids and zones hold nothing that TOML would read otherwise; what does is refused before the file is replaced.
     keys = {"id": site, "installer": installer, "tz": tz, "edge": edge}
-    return "\n[[site]]\n" + "".join(f"{key} = '{value}'\n" for key, value in keys.items())
+    return "\n[[site]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
 
 
 def _append(file: Path, lines: str) -> None:

@@ -23,7 +23,7 @@ from cellherd.settings import Broker
 from pipeline.enrolment.accounts import INGEST, secret
 from pipeline.enrolment.authority import client_files
 from pipeline.enrolment.nats import write_config
-from pipeline.enrolment.places import host_and_port, tls_folder, tls_of
+from pipeline.enrolment.places import Tls, host_and_port, tls_folder, tls_of
 from pipeline.ingest.subscriber import Line
 from pipeline.lifeline import die_with
 
@@ -42,6 +42,7 @@ class EmbeddedBroker:
         self._host, self._port = host_and_port(config.listen)
         self._stopping, self._up = Event(), Event()
         self._failure = ""
+        self._shown: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._thread = Thread(target=self._supervise, name="broker", daemon=True)
 
@@ -52,6 +53,7 @@ class EmbeddedBroker:
         _claim(self._host, self._port)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_config(self._config, self._folder, self._edges, tls)
+        self._shown = _stamp(tls)
         self._thread.start()
         while not self._up.wait(0.05):
             if not self._thread.is_alive():
@@ -64,10 +66,12 @@ class EmbeddedBroker:
         Raises CellherdError if the new config cannot be written; the broker then goes on with the old one.
         """
         self._edges = edges
-        write_config(self._config, self._folder, edges, tls_of(self._config, self._state))
-        child = self._child
+        tls = tls_of(self._config, self._state)
+        write_config(self._config, self._folder, edges, tls)
+        child, shown, self._shown = self._child, self._shown, _stamp(tls)
         if child is not None and child.poll() is None:
-            child.send_signal(signal.SIGHUP)
+            # nats-server does not read the certificate of its MQTT port again; a new one takes a new process
+            child.send_signal(signal.SIGHUP if shown == self._shown else signal.SIGTERM)
 
     def line(self) -> Line:
         """How the ingester reaches it."""
@@ -159,6 +163,10 @@ def binary(config: Broker) -> str:
             "or set broker.embedded = false and broker.url"
         )
     return found
+
+
+def _stamp(tls: Tls | None) -> int | None:
+    return tls.cert.stat().st_mtime_ns if tls else None
 
 
 def _claim(host: str, port: int) -> None:
