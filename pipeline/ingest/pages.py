@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from time import time_ns
 
-from pipeline.ingest.broker import host_and_port
+from pipeline.enrolment.places import host_and_port
 from pipeline.ingest.health import Status, metrics, reasons
 
 log = logging.getLogger(__name__)

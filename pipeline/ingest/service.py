@@ -118,6 +118,7 @@ class Ingester:
         """Take the edges and sites of a registry that was read again; everything else waits for the next start."""
         self.intake.renew({site.edge: site.id for site in config.site})
         self.stores.renew(config)
+
     def processes(self) -> dict[str, int]:
         """The ids of our processes by what they do."""
         storing = self.stores.pid()
@@ -175,6 +176,7 @@ def _line(config: FleetConfig, state: Path, last: ExitStack) -> tuple[EmbeddedBr
     """Our own broker where there is no other, and how to reach it."""
     broker = config.broker
     if broker.embedded:
+        child = EmbeddedBroker(broker, state, [site.edge for site in config.site])
         last.callback(child.stop)
         child.start()
         return child, child.line()
