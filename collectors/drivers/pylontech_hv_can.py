@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -140,24 +141,50 @@ def _paths(kind: int, data: bytes) -> Measured:
     return Measured(kind="bank", charge_on=data[0] != YES, discharge_on=data[1] != YES, raw={"4280": data.hex()})
 
 
-State = Mapping[int, Mapping[int, Measured]]
-"""What was heard since the last whole set: by pile, by id. What a pile says of itself stays."""
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """What a pile said since its last whole set, by id, and of itself; and every id that its sets had so far."""
+
+    heard: Mapping[int, Measured] = field(default_factory=dict)
+    usual: frozenset[int] = frozenset()
+
+    def measured(self) -> frozenset[int]:
+        """Ids of this set, without those that a pile says of itself."""
+        return frozenset(number for number in self.heard if number < VERSIONS)
+
+    def told(self) -> Pile:
+        """This set is told; what a pile says of itself stays."""
+        stays = {number: said for number, said in self.heard.items() if number >= VERSIONS}
+        return Pile(stays, self.usual | self.measured())
+
+
+State = Mapping[int, Pile]
+"""By address."""
 
 
 def feed(state: State, chunk: Chunk) -> tuple[State, tuple[Measured, ...]]:
-    """Collect the answers of a pile; a set is whole when one of its measuring ids comes again."""
+    """Collect the answers of a pile; a set is whole when it has every id of those before it.
+
+    The first one, and one that lost a frame, is known to be over when one of its ids comes again.
+    """
     if not isinstance(chunk, CanFrame) or not _of_the_family(chunk):
         return state, ()
     try:
         (said,) = decode(chunk)
     except BadFrame:
         return state, ()
-    kind, pile = chunk.id & ~15, chunk.id & 15
-    heard = state.get(pile, {})
-    if kind in heard and kind < VERSIONS and BASIC in heard:
-        stays = {number: known for number, known in heard.items() if number >= VERSIONS}
-        return {**state, pile: {**stays, kind: said}}, (combine(*heard.values()),)
-    return {**state, pile: {**heard, kind: said}}, ()
+    kind, address = chunk.id & ~15, chunk.id & 15
+    pile, found = state.get(address, Pile()), list[Measured]()
+    if kind in pile.measured() and BASIC in pile.heard:
+        found.append(combine(*pile.heard.values()))
+        pile = pile.told()
+    if kind < VERSIONS and pile.usual and kind not in pile.usual and not pile.measured():
+        return {**state, address: replace(pile, usual=pile.usual | {kind})}, ()  # a new id, behind its set
+    pile = replace(pile, heard={**pile.heard, kind: said})
+    if BASIC in pile.usual and pile.measured() >= pile.usual:
+        found.append(combine(*pile.heard.values()))
+        pile = pile.told()
+    return {**state, address: pile}, tuple(found)
 
 
 def poll(address: int) -> Conversation:

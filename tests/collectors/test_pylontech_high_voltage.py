@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from hypothesis import given, settings
@@ -21,13 +23,51 @@ CAN, FORCE = "pylontech_hv_can", "pylontech_force_modbus"
 
 
 def heard(modules: Truths) -> Measured:
+    first, second = fed(emulator(CAN).broadcast(modules) * 2)
+    assert first == second
+    return second
+
+
+def fed(frames: Iterable[CanFrame]) -> list[Measured]:
     known, state, found = driver(CAN), driver(CAN).fresh(), list[Measured]()
     assert known.feed
-    for frame in emulator(CAN).broadcast(modules) * 2:
+    for frame in frames:
         state, told = known.feed(state, frame)
         found += told
-    (bank,) = found
-    return bank
+    return found
+
+
+def amps(tenths: int) -> CanFrame:
+    return CanFrame(
+        0x4210, (2469).to_bytes(2, "little") + (30_000 + tenths).to_bytes(2, "little") + b"\0\0\x2e\x64", True
+    )
+
+
+EMPTY = {number: CanFrame(number, bytes(8), True) for number in (0x4230, 0x4250, 0x4290)}
+
+
+def test_a_set_is_told_with_its_last_frame_once_it_is_known_which_that_is() -> None:
+    rounds = [[amps(n), *EMPTY.values()] for n in (10, 20, 30)]
+    assert [bank.current_ma for bank in fed(rounds[0])] == []
+    assert [bank.current_ma for bank in fed(chain(*rounds[:2]))] == [1000, 2000]
+    assert [bank.current_ma for bank in fed(chain(*rounds[:2], rounds[2][:-1]))] == [1000, 2000]
+    assert [bank.current_ma for bank in fed(chain(*rounds))] == [1000, 2000, 3000]
+
+
+def test_a_set_that_lost_a_frame_is_told_with_the_next_one_and_spoils_none() -> None:
+    whole = list(EMPTY.values())
+    for lost in range(3):
+        short = [frame for n, frame in enumerate(whole) if n != lost]
+        found = fed([amps(10), *whole, amps(20), *short, amps(30), *whole, amps(40), *whole])
+        assert [bank.current_ma for bank in found] == [1000, 2000, 3000, 4000]
+
+
+def test_an_id_that_joins_later_belongs_to_the_set_before_it() -> None:
+    early = [EMPTY[0x4230], EMPTY[0x4250]]
+    alarm = CanFrame(0x4290, b"\x01" + bytes(7), True)
+    found = fed([amps(10), *early, amps(20), *early, alarm, amps(30), *early, alarm, amps(40), *early, EMPTY[0x4290]])
+    assert [bank.current_ma for bank in found] == [1000, 2000, 3000, 4000]
+    assert [bank.raw.get("4290", "")[:2] for bank in found] == ["", "", "01", "00"]
 
 
 @settings(max_examples=40)
