@@ -97,9 +97,12 @@ def _asking(device: Device, line: Link, period_s: float) -> Callable[[], None]:
 def _tell(path: Path, link: str) -> None:
     """What is in the file, read back as `replay` will read it."""
     _, exchanges = read_capture(path)
-    if not exchanges:
+    told = [exchange for exchange in exchanges if exchange.failed is None or exchange.answer]
+    if not told:
         path.unlink()
         raise CellherdError(f"{link}: nothing was heard, so there is no file; `cellherd scan` finds the right settings")
     took = (exchanges[-1].ts - exchanges[0].ts) / 1000
     size = path.stat().st_size / 1000
-    typer.echo(f"{path}: {len(exchanges)} answers in {took:.0f} s, {size:.1f} kB. Look at it: cellherd replay {path}")
+    broken = sum(exchange.failed is not None for exchange in told)
+    answers = f"{len(told) - broken} answers" + (f" and {broken} that are none" if broken else "")
+    typer.echo(f"{path}: {answers} in {took:.0f} s, {size:.1f} kB. Look at it: cellherd replay {path}")

@@ -24,7 +24,7 @@ from collectors.asking import Asker, configured
 from collectors.drivers import driver
 from collectors.events import Device, joined, modules_by_address
 from collectors.links import Link, open_link
-from collectors.links.capture import Recorder, Replay, read_capture
+from collectors.links.capture import Recorder, Replay, WasSilent, read_capture
 from collectors.station import talk
 from collectors.watch import watch as watching
 
@@ -257,5 +257,7 @@ def readings(device: Device, line: Replay) -> Iterator[tuple[int, list[Measured]
             yield line.ts, joined(device, found + who)
         except BadFrame as error:
             yield line.ts, error
+        except WasSilent:
+            continue
         except Silent:
             return

@@ -19,6 +19,7 @@ from collectors.course import DAY_MS, SELDOM_MS, Course, Pause
 from collectors.events import Device, Sink, joined
 from collectors.kernel import Driver, Poll, converse
 from collectors.links import Link, check_link, open_link
+from collectors.sharing import check_sharing
 
 REOPEN_AFTER = 8
 """Polls in a row that all failed, after which the port is opened anew: a hung adapter looks like a silent device."""
@@ -48,11 +49,7 @@ class Port:
 
     def __init__(self, devices: Sequence[Device], sink: Sink, clock: Clock, opener: Opener = open_link) -> None:
         self.name, self._driver = devices[0].link, devices[0].driver
-        if any(device.driver.name != self._driver.name for device in devices):
-            names = ", ".join(sorted({device.driver.name for device in devices}))
-            raise CellherdError(f"{self.name}: {names} cannot share a port; give each driver a port of its own")
-        if any((device.driver.ask, device.driver.ack) != (self._driver.ask, self._driver.ack) for device in devices):
-            raise CellherdError(f"{self.name}: `ask` and `ack` hold for a whole line; set them alike for its devices")
+        check_sharing(devices)
         check_link(self.name, self._driver)
         self.counts = Counts()
         self.halt = Event()

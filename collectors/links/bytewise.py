@@ -9,10 +9,13 @@ from typing import Protocol
 from cellherd.errors import BadFrame, LinkError, Silent
 from collectors.kernel import Answer, Driver, Request, Send, refuse_unless_permitted
 from collectors.links import Place
-from collectors.links.wires import SerialWire, TcpWire, Wire
+from collectors.links.wires import SLICE_S, SerialWire, TcpWire, Wire
 
-MOST = 16 * 1024
-"""Bytes after which an answer is babble; the longest real one has about 4,200."""
+MOST = 64 * 1024
+"""Bytes after which an answer is babble; the longest that can be, a console's list of 240 cells, has about 26,000."""
+
+STOOD_S = 2 * SLICE_S
+"""A wait that ends this much too late: the machine was busy, and the answer may have come long ago."""
 
 
 class Framing(Protocol):
@@ -96,9 +99,14 @@ class ByteLink:
     def _await(self, request: Request, sent: bytes, address: int) -> Answer:
         buffer = b""
         until = time.monotonic() + self._driver.timeout_s
-        while time.monotonic() < until and len(buffer) < MOST:
+        looked = False
+        while len(buffer) < MOST:
             if self._halt.is_set():
                 raise LinkError(f"{self._wire.name}: stopping")
+            over = time.monotonic() - until
+            if looked or 0 <= over < STOOD_S:
+                break
+            looked = over >= STOOD_S  # this process stood still: what came meanwhile counts
             chunk = self._wire.read()
             buffer += chunk
             if chunk and (answer := self._framing.find(request, sent, buffer)) is not None:
@@ -106,7 +114,10 @@ class ByteLink:
         if buffer in (b"", sent):  # an adapter that echoes is no device that answers
             whom = f"{self._driver.name} at address {address}"
             raise Silent(f"{self._wire.name}: {whom} gave no answer to {sent.hex()} in {self._driver.timeout_s:g} s")
-        raise BadFrame(f"{self._wire.name}: no sound answer to {sent.hex()} among {len(buffer)} bytes", buffer[:512])
+        end = f"in {self._driver.timeout_s:g} s" if len(buffer) < MOST else f"({MOST // 1024} KiB is the most)"
+        raise BadFrame(
+            f"{self._wire.name}: no sound answer to {sent.hex()} among {len(buffer)} bytes {end}", buffer[:512]
+        )
 
     def hear(self, timeout: float) -> bytes | None:
         """See Link."""

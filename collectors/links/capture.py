@@ -1,7 +1,9 @@
 """Captures: a conversation with a device as JSON Lines, recorded from a link and played back as one.
 
 The first line names the driver: {"capture": 1, "driver": "jbd"}. Every further line is one answer:
-{"ts": ms, "address": n, "request": text or null, "answer": hex, or ID#DATA for CAN}.
+{"ts": ms, "address": n, "request": text or null, "answer": hex, or ID#DATA for CAN}. A question without a sound
+answer stands there with what came instead: {.., "request": text, "failed": "bad", "reason": text, "heard": hex};
+playing back, it fails again.
 """
 
 from __future__ import annotations
@@ -14,21 +16,29 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TextIO
 
-from cellherd.errors import CellherdError, Silent
-from collectors.kernel import Answer, CanFrame, Chunk, Driver, Registers, Request, Send, refuse_unless_permitted
+from cellherd.errors import BadFrame, CellherdError, Silent
+from collectors.kernel import Answer, CanFrame, Chunk, Driver, Registers, Request, Send, Unsupported, refuse_unless_permitted
 from collectors.links import Link, Place
 
 VERSION = 1
 
 
+class WasSilent(Silent):
+    """A question that had no answer when it was recorded; the capture goes on behind it."""
+
+
+FAILURES = {"silent": WasSilent, "unsupported": Unsupported, "bad": BadFrame}
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One line of a capture; `request` is None for what a device said unasked."""
+    """One line of a capture; `request` is None for what a device said unasked, `failed` is why there was no answer."""
 
     ts: int
     address: int
     request: str | None
     answer: Chunk
+    failed: Silent | BadFrame | None = None
 
 
 def as_text(request: Request) -> str:
@@ -68,8 +78,12 @@ def _entries(path: Path, lines: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _exchange(entry: dict[str, Any]) -> Exchange:
-    answer = str(entry["answer"])
-    return Exchange(int(entry["ts"]), int(entry["address"]), entry["request"], _chunk(answer))
+    at = int(entry["ts"]), int(entry["address"]), entry["request"]
+    if "failed" in entry:
+        heard, reason = bytes.fromhex(entry["heard"]), str(entry["reason"])
+        kind = FAILURES[entry["failed"]]
+        return Exchange(*at, heard, kind(reason, heard) if issubclass(kind, BadFrame) else kind(reason))
+    return Exchange(*at, _chunk(str(entry["answer"])))
 
 
 def _chunk(text: str) -> Chunk:
@@ -91,12 +105,15 @@ class Replay:
             self._answers[exchange.address, exchange.request].append(exchange)
 
     def ask(self, request: Request, *, address: int) -> Answer:
-        """See Link; Silent where the capture holds no (further) answer."""
+        """See Link; Silent where the capture holds no (further) answer, and what failed fails again."""
         refuse_unless_permitted(self._driver, request)
         exchanges = self._answers[address, as_text(request)]
         if not exchanges:
             raise Silent(f"{self._path}: holds no further answer to {as_text(request)} at address {address}")
+        failed = exchanges[0].failed
         answer = self._take(exchanges)
+        if failed is not None:
+            raise failed
         return answer.data if isinstance(answer, CanFrame) else answer
 
     def hear(self, timeout: float) -> Chunk | None:
@@ -121,6 +138,13 @@ def open_replay(place: Place, driver: Driver, halt: Event) -> Replay:
     return Replay(Path(place.target), driver, halt)
 
 
+def _failure(error: Silent | BadFrame) -> dict[str, str]:
+    if isinstance(error, Silent):
+        return {"failed": "silent", "reason": str(error), "heard": ""}
+    kind = "unsupported" if isinstance(error, Unsupported) else "bad"
+    return {"failed": kind, "reason": error.reason, "heard": error.frame.hex()}
+
+
 class Recorder:
     """A Link that writes down what passes through another one."""
 
@@ -130,8 +154,13 @@ class Recorder:
 
     def ask(self, request: Request, *, address: int) -> Answer:
         """See Link."""
-        answer = self._link.ask(request, address=address)
-        self._line({"ts": self._now(), "address": address, "request": as_text(request), "answer": answer.hex()})
+        asked = {"address": address, "request": as_text(request)}
+        try:
+            answer = self._link.ask(request, address=address)
+        except (Silent, BadFrame) as error:
+            self._line({"ts": self._now(), **asked, **_failure(error)})
+            raise
+        self._line({"ts": self._now(), **asked, "answer": answer.hex()})
         return answer
 
     def hear(self, timeout: float) -> Chunk | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -15,18 +16,19 @@ from typer.testing import CliRunner
 
 from cellherd.cli import app_for
 from cellherd.clock import Quality, SystemClock
-from cellherd.errors import CellherdError, LinkError, Silent
+from cellherd.errors import BadFrame, CellherdError, LinkError, Silent
 from cellherd.reading import Measured
 from collectors import watch
-from collectors.commands_read import shown
-from collectors.drivers import driver
+from collectors.commands_read import readings, shown
+from collectors.drivers import WHERE, driver
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import Running, emulator, start
 from collectors.events import Device, Record, Sample
 from collectors.kernel import Answer, Driver, Request
 from collectors.links import Link
-from collectors.station import Port
+from collectors.links.capture import Recorder, Replay
+from collectors.station import Port, talk
 
 
 def call(*words: str) -> str:
@@ -60,6 +62,66 @@ def test_a_capture_tells_what_is_in_it_and_replays(pack: Running, tmp_path: Path
     again = call("replay", str(file))
     assert "EMU000001" in again
     assert "16: 3." in again
+
+
+ASKED = [name for name in sorted(WHERE) if driver(name).poll and not driver(name).feed and driver(name).extract]
+MODBUS = [name for name in sorted(WHERE) if "modbus" in driver(name).links]
+
+
+@pytest.mark.parametrize("name", [*ASKED, *MODBUS])
+def test_both_sides_of_a_conversation_are_in_the_file_and_say_the_same_again(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "both.jsonl"
+    (running,) = start([EmulatedDevice(name, {driver(name).default_address: Battery(Plan())})])
+    try:
+        call("capture", "--driver", name, "--link", running.link, "-o", str(file), "--seconds", "0", "--period-s", "0.2")
+        now = call("read", "--driver", name, "--link", running.link)
+    finally:
+        running.stop()
+    lines = [json.loads(line) for line in file.read_text().splitlines()[1:]]
+    assert lines
+    assert all(line["request"] for line in lines)
+    assert any(line.get("answer") for line in lines)
+    assert {line.get("failed") for line in lines} <= {None, "unsupported"}
+    again = call("replay", str(file))
+    assert again.count("╭") == now.count("╭")
+    (serial,) = {word for word in now.split() if word.startswith("EMU")} or {""}
+    assert serial in again
+
+
+def test_what_was_broken_or_silent_is_recorded_and_fails_again_in_its_place(tmp_path: Path) -> None:
+    known, turns = driver("jbd"), iter(["sound", "broken", "silent", "sound"])
+
+    class Line:
+        def __init__(self) -> None:
+            self.turn = ""
+
+        def ask(self, request: Request, *, address: int) -> Answer:
+            answer = emulator("jbd").answer(request, 0, {0: Battery(Plan()).truth()})
+            assert answer is not None
+            if self.turn == "broken":
+                raise BadFrame("checksum", answer[:-3])
+            if self.turn == "silent":
+                raise Silent("no answer")
+            return answer
+
+        def hear(self, timeout: float) -> None:
+            return None
+
+        def close(self) -> None:
+            return
+
+    file = tmp_path / "trouble.jsonl"
+    device = Device("cellar", known, f"replay:{file}", 0, {})
+    line = Line()
+    with file.open("w") as out:
+        recorder = Recorder(line, out, known, lambda: 0)
+        for line.turn in turns:
+            with suppress(Silent, BadFrame):
+                talk(device, recorder, known.poll)
+    found = [reading for _, reading in readings(device, Replay(file, known, Event()))]
+    assert [isinstance(reading, BadFrame) for reading in found] == [False, True, False]
+    assert isinstance(found[1], BadFrame)
+    assert found[1].frame[:2] == b"\xdd\x03"
 
 
 def test_what_talks_by_itself_is_recorded_as_it_is_heard(shunt: Running, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import io
 import os
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -17,19 +18,19 @@ from pymodbus.framer import FramerRTU
 from pymodbus.pdu import DecodePDU
 
 from cellherd.errors import BadFrame, CellherdError, LinkError, Refused, Silent
-from collectors.drivers import driver, jbd, jk_modbus, pylontech_can
+from collectors.drivers import driver, jbd, jk_modbus, pylontech_can, pylontech_console
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice, Trouble
 from collectors.emulators.fleet import Running, start
 from collectors.emulators.framing import rtu
 from collectors.emulators.wires import PtyWire
 from collectors.kernel import CanFrame, Driver, Registers, Send, Unsupported, converse
-from collectors.links import open_link, wires
+from collectors.links import bytewise, open_link, wires
 from collectors.links.capture import Recorder, Replay
 from collectors.links.modbus import Modbus
 
 Herd = Callable[..., Running]
-JBD, JK = jbd.DRIVER, jk_modbus.DRIVER
+JBD, JK, CONSOLE = jbd.DRIVER, jk_modbus.DRIVER, pylontech_console.DRIVER
 STATUS = jbd.ask(jbd.STATUS)
 
 
@@ -277,3 +278,50 @@ def test_a_port_that_may_not_be_opened_says_which_group_opens_it(
     monkeypatch.setattr(wires, "os", SimpleNamespace(access=lambda *_: False, R_OK=4, W_OK=2))
     with pytest.raises(LinkError, match="usermod -aG dialout"):
         open_link(f"serial:{port}", JBD)
+
+
+@dataclass(slots=True)
+class Spoken:
+    """A wire on which these bytes come, as many at a time as one read takes."""
+
+    rest: bytes
+    name: str = "wire"
+
+    def write(self, data: bytes) -> None:
+        return
+
+    def drop(self) -> None:
+        return
+
+    def read(self) -> bytes:
+        chunk, self.rest = self.rest[: wires.CHUNK], self.rest[wires.CHUNK :]
+        return chunk
+
+    def close(self) -> None:
+        return
+
+
+def test_an_answer_that_came_while_the_process_stood_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = count()
+    monkeypatch.setattr(bytewise.time, "monotonic", lambda: 3600.0 * next(hours))
+    sound = bytes.fromhex("dd0400080d660d610d680d59fe3c77")
+    line = bytewise.ByteLink(Spoken(sound), replace(JBD, gap_s=0.0), bytewise.Plain(JBD), Event())
+    assert line.ask(jbd.ask(jbd.CELLS), address=0) == sound
+
+
+def test_an_answer_longer_than_any_is_told_as_such() -> None:
+    line = bytewise.ByteLink(Spoken(b"pwr\r\n" + b"x" * 99_000), CONSOLE, bytewise.Plain(CONSOLE), Event())
+    with pytest.raises(BadFrame, match="64 KiB is the most"):
+        line.ask(Send(b"pwr\n"), address=1)
+
+
+def test_the_longest_list_of_cells_passes() -> None:
+    rows = "".join(
+        f"{n}  3300  -500  25000  Dischg  Normal  Normal  Normal  98% 48000 mAH  N{'x' * 50}\r\n" for n in range(240)
+    )
+    said = f"bat\r\n@\r\n{rows}Command completed successfully\r\n$$\r\npylon>".encode()
+    assert len(said) > 25_000
+    line = bytewise.ByteLink(
+        Spoken(said), replace(CONSOLE, gap_s=0.0, timeout_s=60.0), bytewise.Plain(CONSOLE), Event()
+    )
+    assert line.ask(Send(b"bat\n"), address=1) == said

@@ -149,6 +149,15 @@ def test_a_long_answer_is_asked_for_page_by_page() -> None:
     assert b"\r" in typed
 
 
+def test_pages_without_end_are_given_up_with_the_command_that_asked_for_them() -> None:
+    def ask(request: Request) -> bytes:
+        assert isinstance(request, Send)
+        return b"log\r\n" + b" Index : 1\r\n" * 300 + b"Press [Enter] to be continued,other key to exit"
+
+    with pytest.raises(BadFrame, match="the answer to 'log' has no end after"):
+        converse(pylontech_console._get("log"), ask)
+
+
 def test_a_page_is_an_answer_of_its_own() -> None:
     page = b"log\r\n Index : 1\r\nPress [Enter] to be continued,other key to exit"
     assert pylontech_console.extract(b"log\n", b"noise" + page + b"    ") == page

@@ -29,6 +29,8 @@ MORE = re.compile(rf"{text.PAGE}[^\r\n]{{0,80}}exit".encode())
 NEXT_PAGE = b"\r"
 WAKE = Wake(1200, Send(b"~20014682C0048520FCC3\r"), Send(b"\n"))
 MODULES = 16
+MOST = 64 * 1024
+"""Bytes after which an answer in pages is babble; 240 cells have about 26,000."""
 
 
 def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]:
@@ -83,9 +85,11 @@ Step = Generator[Send, Bytes, tuple[Measured, ...]]
 
 
 def _get(command: str) -> Step:
-    """One answer with all its pages."""
+    """One answer with all its pages. Raises BadFrame where they find no end."""
     answer = yield Send(f"{command}\n".encode())
     while MORE.search(answer[-120:]):
+        if len(answer) > MOST:
+            raise BadFrame(f"the answer to {command!r} has no end after {len(answer)} bytes", answer[:200])
         answer += yield Send(NEXT_PAGE)
     return decode(answer, command.encode())
 
