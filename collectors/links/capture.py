@@ -17,7 +17,17 @@ from threading import Event
 from typing import Any, TextIO
 
 from cellherd.errors import BadFrame, CellherdError, Silent
-from collectors.kernel import Answer, CanFrame, Chunk, Driver, Registers, Request, Send, Unsupported, refuse_unless_permitted
+from collectors.kernel import (
+    Answer,
+    CanFrame,
+    Chunk,
+    Driver,
+    Registers,
+    Request,
+    Send,
+    Unsupported,
+    refuse_unless_permitted,
+)
 from collectors.links import Link, Place
 
 VERSION = 1

@@ -73,7 +73,9 @@ def test_both_sides_of_a_conversation_are_in_the_file_and_say_the_same_again(nam
     file = tmp_path / "both.jsonl"
     (running,) = start([EmulatedDevice(name, {driver(name).default_address: Battery(Plan())})])
     try:
-        call("capture", "--driver", name, "--link", running.link, "-o", str(file), "--seconds", "0", "--period-s", "0.2")
+        call(
+            "capture", "--driver", name, "--link", running.link, "-o", str(file), "--seconds", "0", "--period-s", "0.2"
+        )
         now = call("read", "--driver", name, "--link", running.link)
     finally:
         running.stop()
