@@ -105,6 +105,14 @@ def ask_who(device: Device, line: Link) -> tuple[Measured, ...]:
         return ()
 
 
+def _ask_seldom(device: Device, line: Link) -> tuple[Measured, ...]:
+    """What moves slowly, as a capture asks it once; nothing if the device does not say."""
+    try:
+        return talk(device, line, device.driver.seldom)
+    except (Silent, BadFrame):
+        return ()
+
+
 def _overhear(device: Device, line: Link) -> tuple[Measured, ...]:
     known, begin = device.driver, time.monotonic()
     asker, ask_at, state = Asker(known, 0), 0, known.fresh()
@@ -253,7 +261,7 @@ def readings(device: Device, line: Replay) -> Iterator[tuple[int, list[Measured]
     while True:
         try:
             found = take(device, line)
-            who = ask_who(device, line) if who is None else who
+            who = (*ask_who(device, line), *_ask_seldom(device, line)) if who is None else who
             yield line.ts, joined(device, found + who)
         except BadFrame as error:
             yield line.ts, error

@@ -37,9 +37,6 @@ class WasSilent(Silent):
     """A question that had no answer when it was recorded; the capture goes on behind it."""
 
 
-FAILURES = {"silent": WasSilent, "unsupported": Unsupported, "bad": BadFrame}
-
-
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One line of a capture; `request` is None for what a device said unasked, `failed` is why there was no answer."""
@@ -91,9 +88,14 @@ def _exchange(entry: dict[str, Any]) -> Exchange:
     at = int(entry["ts"]), int(entry["address"]), entry["request"]
     if "failed" in entry:
         heard, reason = bytes.fromhex(entry["heard"]), str(entry["reason"])
-        kind = FAILURES[entry["failed"]]
-        return Exchange(*at, heard, kind(reason, heard) if issubclass(kind, BadFrame) else kind(reason))
+        return Exchange(*at, heard, _failed(str(entry["failed"]), reason, heard))
     return Exchange(*at, _chunk(str(entry["answer"])))
+
+
+def _failed(kind: str, reason: str, heard: bytes) -> Silent | BadFrame:
+    if kind == "silent":
+        return WasSilent(reason)
+    return {"unsupported": Unsupported, "bad": BadFrame}[kind](reason, heard)
 
 
 def _chunk(text: str) -> Chunk:

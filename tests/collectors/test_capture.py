@@ -64,8 +64,9 @@ def test_a_capture_tells_what_is_in_it_and_replays(pack: Running, tmp_path: Path
     assert "16: 3." in again
 
 
-ASKED = [name for name in sorted(WHERE) if driver(name).poll and not driver(name).feed and driver(name).extract]
-MODBUS = [name for name in sorted(WHERE) if "modbus" in driver(name).links]
+WIRED = [name for name in sorted(WHERE) if driver(name).links != ("ble",)]
+ASKED = [name for name in WIRED if driver(name).poll and not driver(name).feed and driver(name).extract]
+MODBUS = [name for name in WIRED if "modbus" in driver(name).links]
 
 
 @pytest.mark.parametrize("name", [*ASKED, *MODBUS])
@@ -85,7 +86,7 @@ def test_both_sides_of_a_conversation_are_in_the_file_and_say_the_same_again(nam
     assert any(line.get("answer") for line in lines)
     assert {line.get("failed") for line in lines} <= {None, "unsupported"}
     again = call("replay", str(file))
-    assert again.count("╭") == now.count("╭")
+    assert again.count("cells, V") == now.count("cells, V")
     (serial,) = {word for word in now.split() if word.startswith("EMU")} or {""}
     assert serial in again
 
@@ -117,9 +118,12 @@ def test_what_was_broken_or_silent_is_recorded_and_fails_again_in_its_place(tmp_
     line = Line()
     with file.open("w") as out:
         recorder = Recorder(line, out, known, lambda: 0)
+        first = [known.identify, known.seldom]  # as `cellherd capture` begins
         for line.turn in turns:
-            with suppress(Silent, BadFrame):
-                talk(device, recorder, known.poll)
+            for poll in (known.poll, *first):
+                with suppress(Silent, BadFrame):
+                    talk(device, recorder, poll)
+            first.clear()
     found = [reading for _, reading in readings(device, Replay(file, known, Event()))]
     assert [isinstance(reading, BadFrame) for reading in found] == [False, True, False]
     assert isinstance(found[1], BadFrame)
