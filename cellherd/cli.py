@@ -61,6 +61,8 @@ COMMANDS = (
     Command("faults add", "pipeline.commands_faults:add", "Enter a code that a person read off a battery."),
     Command("config check", "cellherd.commands:check", "Check edge.toml or fleet.toml; all errors at once."),
     Command("config schema", "cellherd.commands:schema", "Print the JSON Schema of a config file, for editors."),
+    Command("init", "cellherd.commands_init:init", "Write a first config: a few questions, then what comes next."),
+    Command("support-bundle", "cellherd.commands_support:support_bundle", "One zip for who helps, without secrets."),
     Command("doctor", "cellherd.commands:doctor", "Look for what would keep this machine from working."),
 )
 GROUPS = {

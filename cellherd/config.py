@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -38,6 +38,20 @@ def load_edge(path: Path, environ: Mapping[str, str] = os.environ) -> EdgeConfig
 def load_fleet(path: Path, environ: Mapping[str, str] = os.environ) -> FleetConfig:
     """Read fleet.toml. Raises ConfigError with everything that is wrong in it."""
     return load(FleetConfig, path, environ)
+
+
+def which(file: Path) -> Literal["edge", "fleet"]:
+    """Whether a config file is an edge's or the server's, by its first key."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(str(file), [str(error.strerror)]) from None
+    top = [line.partition("=")[0].strip() for line in lines[: next(_headers(lines), len(lines))]]
+    return "edge" if "edge" in top or any(line.strip() == "[[device]]" for line in lines) else "fleet"
+
+
+def _headers(lines: list[str]) -> Iterator[int]:
+    return (i for i, line in enumerate(lines) if line.lstrip().startswith("["))
 
 
 def load(model: type[Config], path: Path, environ: Mapping[str, str]) -> Config:
