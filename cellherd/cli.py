@@ -43,6 +43,7 @@ COMMANDS = (
     Command("ingest run", "pipeline.commands:ingest_run", "Take readings in and write them to every store."),
     Command("nightly", "pipeline.commands_nightly:nightly", "Work out a day's tables and findings."),
     Command("report", "pipeline.commands_report:report", "Write the report as one HTML file."),
+    Command("serve", "pipeline.commands_serve:serve", "Show the fleet in a browser: live page and report."),
     Command("simulate", "pipeline.commands_simulate:simulate", "Make a fleet that does not exist, with the truth."),
     Command("events list", "pipeline.commands_events:list_events", "List fault events in words, and why they came."),
     Command("events replay", "pipeline.commands_events:replay_events", "Find the events of readings that came late."),

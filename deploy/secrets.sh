@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 host=${1:-$(hostname -f)}
 mkdir -p secrets
 random() { [ -s "secrets/$1" ] || head -c 33 /dev/urandom | base64 | tr '+/' '-_' >"secrets/$1"; }
-for name in influx_password influx_admin_token grafana_password; do random "$name"; done
+for name in influx_password influx_admin_token grafana_password serve_password; do random "$name"; done
 # InfluxDB fills the next two at its first start; the last two are yours: leave them empty if you use no such channel.
 for name in influx_write_token influx_grafana_token telegram_token smtp_password; do touch "secrets/$name"; done
 if [ ! -s secrets/mqtt_key.pem ]; then

@@ -20,11 +20,11 @@ class Tls:
     clients: Path | None = None
 
 
-def host_and_port(listen: str) -> tuple[str, int]:
-    """Take `host:port` apart. Raises CellherdError."""
+def host_and_port(listen: str, key: str = "broker.listen") -> tuple[str, int]:
+    """Take `host:port` apart. Raises CellherdError, which names the key."""
     host, _, port = listen.rpartition(":")
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise CellherdError(f"broker.listen {listen!r} must look like 127.0.0.1:1883")
+        raise CellherdError(f"{key} {listen!r} must look like 127.0.0.1:1883")
     return host.strip("[]"), int(port)
 
 
