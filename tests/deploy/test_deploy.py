@@ -68,3 +68,23 @@ def test_a_unit_is_sound_and_little_exposed(unit: Path, tmp_path: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
     rating = [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", str(copy)]
     assert subprocess.run(rating, capture_output=True, check=False).returncode == 0
+
+
+def test_what_the_role_copies_is_there_and_a_shell_needs_no_password_on_its_line() -> None:
+    role = ROOT / "deploy" / "ansible" / "roles" / "cellherd_edge"
+    parts = {part.parent.name: yaml.safe_load(part.read_text(encoding="utf-8")) for part in role.glob("*/main.yml")}
+    play = str(ROOT / "deploy" / "ansible")
+    for name in ("cellherd_lock", "cellherd_systemd", "cellherd_udev"):
+        assert Path(parts["defaults"][name].replace("{{ playbook_dir }}", play)).exists(), name
+    handlers = {handler["name"] for handler in parts["handlers"]}
+    assert {task["notify"] for task in parts["tasks"] if "notify" in task} == handlers
+    secret = [task for task in parts["tasks"] if "cellherd_files" in str(task) and "edge.toml" not in str(task)]
+    assert len(secret) == 2
+    assert all(task["no_log"] for task in secret)
+
+
+def test_the_guides_name_files_that_exist() -> None:
+    text = (ROOT / "docs" / "raspberry-pi.md").read_text(encoding="utf-8")
+    for name in ("deploy/systemd/cellherd-edge.service", "deploy/udev/70-cellherd.rules", "requirements-edge.lock"):
+        assert name in text
+        assert (ROOT / name).exists()
