@@ -40,12 +40,12 @@ def test(
 
 
 def _tried(fleet: FleetConfig) -> Iterator[tuple[str, str, str]]:
-    from pipeline.alerts.alert import NotSent  # noqa: PLC0415 - httpx is heavy; --help must not wait for it
+    from pipeline.alerts.channel import NotSent  # noqa: PLC0415 - httpx is heavy; --help must not wait for it
     from pipeline.alerts.deliver import channels, way_to  # noqa: PLC0415
-    from pipeline.alerts.messages import alert  # noqa: PLC0415
+    from pipeline.alerts.messages import News, message  # noqa: PLC0415
     from pipeline.alerts.routes import people  # noqa: PLC0415
 
-    sample, ways = alert(_sample(fleet), "raised", f"test.{uuid4().hex[:12]}"), channels(fleet)
+    sample, ways = message(News(f"test.{uuid4().hex[:12]}", "test", (_sample(fleet),))), channels(fleet)
     for person in dict.fromkeys(person for route in fleet.route for person in people(route)):
         try:
             way_to(person, ways).send(person.address, sample)

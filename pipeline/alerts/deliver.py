@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from threading import Event
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from cellherd.config import FleetConfig
 from cellherd.failpoint import failpoint
-from pipeline.alerts.alert import Alert, Channel, NotSent, Recipient
+from pipeline.alerts import channel
+from pipeline.alerts.channel import Channel, NotSent, Recipient
 from pipeline.alerts.mail import MailChannel
-from pipeline.alerts.messages import alert
+from pipeline.alerts.messages import News as Words
+from pipeline.alerts.messages import message as worded
 from pipeline.alerts.outbox import Message, Outbox, Trouble, opened
 from pipeline.alerts.routes import recipients
 from pipeline.alerts.telegram import TelegramChannel
@@ -57,10 +59,15 @@ class NoWay:
     """The channel that a route names and fleet.toml does not set up."""
 
     name: str
+    edits: bool = False
 
-    def send(self, _address: str, _alert: Alert) -> None:
+    def send(self, _address: str, _message: channel.Message) -> str:
         """Say so. Raises NotSent."""
         raise NotSent(f"fleet.toml sets up no [{self.name}]", final=True)
+
+    def edit(self, address: str, _reference: str, message: channel.Message) -> str:
+        """Say so. Raises NotSent."""
+        return self.send(address, message)
 
 
 def way_to(person: Recipient, ways: Mapping[str, Channel]) -> Channel:
@@ -103,13 +110,15 @@ def _days(rows: Iterable[Finding]) -> dict[str, date]:
 
 def _written(
     one: News, rows: Mapping[str, Finding], fleet: FleetConfig, draw: Draw | None
-) -> tuple[Trouble, Alert | None, list[Recipient]]:
+) -> tuple[Trouble, channel.Message | None, list[Recipient]]:
     trouble, people = one.trouble, recipients(one.trouble.site, one.told.priority, fleet)
     if one.turn is None:
         return trouble, None, []
     picture = draw(rows[trouble.fingerprint]) if draw and people and one.turn == "raised" else None
     earlier = trouble.key(trouble.turn - 1) if trouble.turn > 1 else ""
-    return trouble, alert(one.told, one.turn, trouble.key(), answers=earlier, picture=picture), people
+    notes: tuple[tuple[str, Mapping[str, object]], ...] = (("cleared_at_night", {}),) if one.turn == "resolved" else ()
+    news = Words(trouble.key(), one.turn, (one.told,), trouble.fingerprint, earlier, notes)
+    return trouble, replace(worded(news), picture=picture), people
 
 
 def _send(outbox: Outbox, ways: Mapping[str, Channel]) -> tuple[int, list[str]]:

@@ -9,7 +9,7 @@ from email.utils import format_datetime, localtime
 
 from cellherd.config import read_secret
 from cellherd.settings import Mail
-from pipeline.alerts.alert import Alert, NotSent
+from pipeline.alerts.channel import Message, NotSent, marked
 
 TIMEOUT_S = 20.0
 
@@ -17,16 +17,18 @@ TIMEOUT_S = 20.0
 class MailChannel:
     """Sends from one account."""
 
+    edits = False
+
     def __init__(self, settings: Mail) -> None:
         self._settings = settings
         self._password = read_secret(settings.password_file)
 
-    def send(self, address: str, alert: Alert) -> None:
+    def send(self, address: str, message: Message) -> str:
         """Send one mail. Raises NotSent; a 5xx answer is final."""
         try:
             with self._open() as server:
                 self._sign_in(server)
-                server.send_message(message(alert, self._settings.sender, address))
+                server.send_message(mail_of(message, self._settings.sender, address))
         except smtplib.SMTPAuthenticationError:
             raise NotSent(f"{self._settings.host} refuses user or password: see [mail]") from None
         except smtplib.SMTPRecipientsRefused as error:
@@ -34,6 +36,11 @@ class MailChannel:
             raise NotSent(f"{address} is refused with {code}", final=code >= 500) from None
         except (smtplib.SMTPException, OSError) as error:
             raise NotSent(f"mail by {self._settings.host}:{self._settings.port} failed: {error}") from None
+        return ""
+
+    def edit(self, address: str, _reference: str, message: Message) -> str:
+        """A mail that was sent cannot be changed: another one follows it. Raises NotSent."""
+        return self.send(address, message)
 
     def _open(self) -> smtplib.SMTP:
         host, port = self._settings.host, self._settings.port
@@ -48,26 +55,26 @@ class MailChannel:
             server.login(self._settings.username, self._password)
 
 
-def message(alert: Alert, sender: str, recipient: str) -> EmailMessage:
+def mail_of(message: Message, sender: str, recipient: str) -> EmailMessage:
     """The mail: text and HTML with the same words, the plot inline, ids that say what belongs together."""
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, recipient
-    mail["Subject"] = " ".join(alert.subject.split())
+    mail["Subject"] = " ".join(marked(message)[0].split())
     mail["Date"] = format_datetime(localtime())
-    mail["Message-ID"] = _id(alert.key, sender)
+    mail["Message-ID"] = _id(message.key, sender)
     mail["Auto-Submitted"] = "auto-generated"
-    if alert.answers:
-        mail["In-Reply-To"] = mail["References"] = _id(alert.answers, sender)
-    mail.set_content(alert.text)
+    if message.answers:
+        mail["In-Reply-To"] = mail["References"] = _id(message.answers, sender)
+    mail.set_content(message.text)
     plot = (
         '<p><img src="cid:plot" alt="The cells over the last two days" style="max-width:100%"></p>'
-        if alert.picture
+        if message.picture
         else ""
     )
-    mail.add_alternative(f"<!doctype html><html><body>{alert.html}{plot}</body></html>", subtype="html")
-    if alert.picture:
+    mail.add_alternative(f"<!doctype html><html><body>{message.html}{plot}</body></html>", subtype="html")
+    if message.picture:
         html = mail.get_body(("html",))
-        html.add_related(alert.picture, "image", "png", cid="<plot>", filename="plot.png")  # type: ignore[union-attr]
+        html.add_related(message.picture, "image", "png", cid="<plot>", filename="plot.png")  # type: ignore[union-attr]
     return mail
 
 

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.alerts.alert import Alert, Recipient
+from pipeline.alerts.channel import Message as Words
+from pipeline.alerts.channel import Recipient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ class Message:
 
     number: int
     recipient: Recipient
-    alert: Alert
+    alert: Words
     attempts: int
 
 
@@ -70,7 +71,7 @@ class Outbox:
         rows = self._db.execute("SELECT fingerprint, site, state, turn, day, words FROM trouble")
         return {row[0]: Trouble(*row) for row in rows}
 
-    def change(self, changes: Iterable[tuple[Trouble, Alert | None, list[Recipient]]]) -> None:
+    def change(self, changes: Iterable[tuple[Trouble, Words | None, list[Recipient]]]) -> None:
         """Write troubles and what has to be told of them, all or nothing."""
         with self._db:
             for trouble, alert, people in changes:
@@ -79,7 +80,7 @@ class Outbox:
                 if alert:
                     self._put(alert, people)
 
-    def _put(self, alert: Alert, people: Iterable[Recipient]) -> None:
+    def _put(self, alert: Words, people: Iterable[Recipient]) -> None:
         words = json.dumps(asdict(replace(alert, picture=None)))
         self._db.executemany(
             "INSERT OR IGNORE INTO message (key, channel, address, alert, picture) VALUES (?, ?, ?, ?, ?)",
@@ -93,7 +94,12 @@ class Outbox:
             "WHERE state = 'due' AND not_before <= ? ORDER BY number"
         )
         return [
-            Message(number, Recipient(channel, address), replace(Alert(**json.loads(words)), picture=picture), attempts)
+            Message(
+                number,
+                Recipient(channel, address),
+                replace(Words(**json.loads(words)), picture=picture),
+                attempts,
+            )
             for number, channel, address, words, picture, attempts in self._db.execute(asked, (now,))
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cellherd.config import FleetConfig
 from cellherd.settings import Route
-from pipeline.alerts.alert import Recipient
+from pipeline.alerts.channel import Recipient
 
 
 def recipients(site: str | None, priority: int, fleet: FleetConfig) -> list[Recipient]:

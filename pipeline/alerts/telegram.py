@@ -10,7 +10,7 @@ import httpx
 from cellherd.config import read_secret
 from cellherd.errors import ConfigError
 from cellherd.settings import Telegram
-from pipeline.alerts.alert import Alert, NotSent
+from pipeline.alerts.channel import Message, NotSent, marked
 
 TIMEOUT_S = 20.0
 NEVER = {
@@ -29,27 +29,51 @@ logging.getLogger("httpx").addFilter(_without_address)
 class TelegramChannel:
     """Sends to chats as one bot."""
 
+    edits = True
+
     def __init__(self, settings: Telegram) -> None:
         token = read_secret(settings.token_file)
         if not token:
             raise ConfigError(settings.token_file, ["the bot's token file is empty"])
         self._address = f"{settings.base_url.rstrip('/')}/bot{token}"
 
-    def send(self, address: str, alert: Alert) -> None:
+    def send(self, address: str, message: Message) -> str:
         """Send the brief form, under the picture if there is one. Raises NotSent."""
-        if alert.picture:
-            fields = {"chat_id": address, "caption": alert.brief, "parse_mode": "HTML"}
-            self._ask("sendPhoto", fields, {"photo": ("plot.png", alert.picture, "image/png")})
-        else:
-            self._ask("sendMessage", {"chat_id": address, "text": alert.brief, "parse_mode": "HTML"})
+        _, brief = marked(message)
+        if message.picture:
+            fields = {"chat_id": address, "caption": brief, "parse_mode": "HTML"}
+            return _reference(
+                self._ask("sendPhoto", fields, {"photo": ("plot.png", message.picture, "image/png")}), "p"
+            )
+        return _reference(self._ask("sendMessage", {"chat_id": address, "text": brief, "parse_mode": "HTML"}), "t")
 
-    def _ask(self, method: str, fields: dict[str, str], files: dict[str, Any] | None = None) -> None:
+    def edit(self, address: str, reference: str, message: Message) -> str:
+        """Change the words of what was sent; the picture stays. Raises NotSent."""
+        form, number = reference[:1], reference[1:]
+        method, name = ("editMessageCaption", "caption") if form == "p" else ("editMessageText", "text")
+        _, brief = marked(message)
+        self._ask(method, {"chat_id": address, "message_id": number, name: brief, "parse_mode": "HTML"})
+        return reference
+
+    def _ask(self, method: str, fields: dict[str, str], files: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
             answer = httpx.post(f"{self._address}/{method}", data=fields, files=files, timeout=TIMEOUT_S)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NotSent(f"Telegram cannot be reached: {type(error).__name__}") from None
+            sure = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
+            raise NotSent(f"Telegram cannot be reached: {type(error).__name__}", unsure=not sure) from None
         if answer.status_code != httpx.codes.OK:
             raise _refusal(answer)
+        try:
+            said: dict[str, Any] = answer.json()
+        except ValueError:
+            return {}  # it said 200: sent, but nobody knows under which number
+        return said
+
+
+def _reference(said: dict[str, Any], form: str) -> str:
+    """`t17` is a text's number, `p17` a picture's: they are edited by different methods."""
+    number = (said.get("result") or {}).get("message_id")
+    return f"{form}{number}" if number else ""
 
 
 def _refusal(answer: httpx.Response) -> NotSent:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from typing import Literal
 
-from pipeline.alerts.messages import Turn
 from pipeline.alerts.outbox import Trouble
 from pipeline.words import Finding, Told
 
+Turn = Literal["raised", "resolved"]
 NOBODY = 4
 """The priority that never tells anyone."""
 

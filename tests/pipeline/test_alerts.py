@@ -21,8 +21,8 @@ from aiosmtpd.controller import Controller
 
 from cellherd.config import FleetConfig
 from pipeline.alerts import Delivered, deliver
-from pipeline.alerts.alert import NotSent, Recipient
-from pipeline.alerts.messages import BRIEF, alert, size
+from pipeline.alerts.channel import NotSent, Recipient
+from pipeline.alerts.messages import BRIEF, News, message, size
 from pipeline.alerts.picture import painter
 from pipeline.alerts.routes import recipients
 from pipeline.alerts.telegram import TelegramChannel
@@ -180,7 +180,7 @@ def test_hostile_names_are_shown_as_they_are_and_keep_to_telegrams_limits(turn: 
         site=[{"id": "farm", "installer": "sunny", "edge": "e", "name": HOSTILE}], dashboard_url="https://g.example"
     )
     told = tell(finding(), config)
-    made = alert(told, turn, "k.1")
+    made = message(News("k.1", turn, (told,)))
     assert fault_of({"text": made.brief, "caption": made.brief}) == ""
     assert size(made.brief) <= BRIEF
     assert "<script>" not in made.html + made.brief
@@ -223,7 +223,7 @@ def test_the_token_is_in_no_error_and_no_log(
     config = registry(tmp_path, Bot(url="http://127.0.0.1:1"))
     assert config.telegram
     with pytest.raises(NotSent) as caught:
-        TelegramChannel(config.telegram).send("77", alert(tell(finding(), config), "raised", "k"))
+        TelegramChannel(config.telegram).send("77", message(News("k", "raised", (tell(finding(), config),))))
     assert TOKEN not in caplog.text
     assert TOKEN not in str(caught.value)
     assert caught.value.__cause__ is None
