@@ -48,6 +48,12 @@ COMMANDS = (
     Command("events list", "pipeline.commands_events:list_events", "List fault events in words, and why they came."),
     Command("events replay", "pipeline.commands_events:replay_events", "Find the events of readings that came late."),
     Command("archive import", "pipeline.commands_import:import_", "Bring measured data of others into the archive."),
+    Command("notify run", "pipeline.commands_notify:run", "Tell people what is found, within seconds."),
+    Command("alerts list", "pipeline.commands_alerts:list_alerts", "List the alerts that are open."),
+    Command("alerts show", "pipeline.commands_alerts:show", "Show one alert and every message about it."),
+    Command("alerts ack", "pipeline.commands_alerts:ack", "Take an alert on, or snooze it."),
+    Command("alerts silence", "pipeline.commands_alerts:silence", "Keep troubles back during planned work."),
+    Command("alerts history", "pipeline.commands_alerts:history", "Show who was sent what, and what became of it."),
     Command("alerts test", "pipeline.commands_alerts:test", "Send a sample alert through every route."),
     Command(
         "deadletter list", "pipeline.commands:deadletter_list", "Show messages that could not be taken in, and why."
@@ -73,6 +79,7 @@ GROUPS = {
     "broker": "Certificates and rights of the MQTT broker.",
     "alerts": "What people are told.",
     "archive": "The readings and tables on disk.",
+    "notify": "Whoever tells them.",
     "deadletter": "Messages that could not be taken in.",
     "influx": "The dashboards' store.",
     "dashboards": "Grafana dashboards.",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, time
 from difflib import get_close_matches
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from cellherd.reading import Kind
 from cellherd.topics import BANK, EDGE, is_id
@@ -245,14 +245,69 @@ class Module(_Strict):
     warranty: str = ""
 
 
+class Alerts(_Strict):
+    """When troubles become messages, for the whole fleet."""
+
+    group_s: float = Field(default=5.0, ge=0, le=60)
+    clear_after_min: float = Field(default=5.0, ge=0)
+    chatter_turns: int = Field(default=6, ge=2)
+    platform_share: float = Field(default=0.2, gt=0, le=1)
+    flood_per_hour: int = Field(default=10, ge=1)
+    second_after_min: float = Field(default=10.0, gt=0)
+    heartbeat_url_file: str | None = None
+    caretaker: Id | None = None
+
+
+class Away(_Strict):
+    """Days on which somebody else is told, the first and the last included."""
+
+    first: date
+    last: date
+    stands_in: Id
+
+
+class Person(_Strict):
+    """Somebody who is told, by Telegram if they have it, else by mail; the other one is the second channel."""
+
+    id: Id
+    name: str = ""
+    tz: Zone = "UTC"
+    telegram: str | None = None
+    mail: str | None = None
+    quiet: tuple[time, time] | None = None
+    digest: time | None = time(7, 0)
+    away: list[Away] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Person:
+        if not (self.telegram or self.mail):
+            raise ValueError(f"person {self.id!r} has neither telegram nor mail")
+        return self
+
+
 class Route(_Strict):
     """Who is told: for an installer's sites, or one site, from which priority (1 act now .. 3 digest)."""
 
     installer: Id | None = None
     site: Id | None = None
     priority: int = Field(default=2, ge=1, le=3)
+    people: list[Id] = Field(default_factory=list)
     telegram: list[str] = Field(default_factory=list)
     mail: list[str] = Field(default_factory=list)
+    escalate: list[Id] = Field(default_factory=list)
+    escalate_after_min: int = Field(default=30, ge=1)
+
+
+class Window(_Strict):
+    """Planned work: troubles of these devices are kept back from `begin` to `end` (with their offset from UTC)."""
+
+    site: Id
+    stack: Id | None = None
+    module: Id | None = None
+    kind: Literal["maintenance", "balancing"] = "maintenance"
+    faults: list[str] = Field(default_factory=list)
+    begin: AwareDatetime
+    end: AwareDatetime
 
 
 class FleetConfig(_Strict):
@@ -269,7 +324,10 @@ class FleetConfig(_Strict):
     installer: list[Installer] = Field(default_factory=list)
     site: list[Site] = Field(default_factory=list)
     module: list[Module] = Field(default_factory=list)
+    alerts: Alerts = Alerts()
+    person: list[Person] = Field(default_factory=list)
     route: list[Route] = Field(default_factory=list)
+    window: list[Window] = Field(default_factory=list)
     dashboard_url: str = ""
     simulated: bool = False
 
@@ -280,6 +338,12 @@ class FleetConfig(_Strict):
         unknown += [f"site {m.site!r} of module {m.id!r}" for m in self.module if m.site not in sites]
         unknown += [f"site {r.site!r} of a route" for r in self.route if r.site and r.site not in sites]
         unknown += [f"module id {BANK!r} for a kind that is no bank" for m in self.module if m.id == BANK != m.kind]
+        unknown += [f"site {w.site!r} of a window" for w in self.window if w.site not in sites]
+        people = {p.id for p in self.person}
+        named = [name for r in self.route for name in (*r.people, *r.escalate)]
+        named += [away.stands_in for p in self.person for away in p.away]
+        named += [self.alerts.caretaker] if self.alerts.caretaker else []
+        unknown += [f"person {name!r}" for name in dict.fromkeys(named) if name not in people]
         edges = [s.edge for s in self.site]
         unknown += [
             f"edge {e!r}, twice: an edge has one site," for e in sorted({e for e in edges if edges.count(e) > 1})

@@ -71,7 +71,9 @@ def nightly(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
 
 
 def _say(told: Delivered) -> None:
-    if told.news or told.sent or told.waiting:
+    if told.handed:
+        typer.echo("alerts: handed to the notifier")
+    elif told.news or told.sent or told.waiting:
         typer.echo(f"alerts: {told.news} new, {told.sent} sent, {told.waiting} waiting")
     for reason in told.failed:
         typer.echo(f"not sent: {reason}", err=True)

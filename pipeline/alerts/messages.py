@@ -66,6 +66,15 @@ def message(news: News) -> Message:
     )  # fmt: skip
 
 
+def listed(key: str, kind: Kind, subject: str, lines: list[str]) -> Message:
+    """A message of lines, for what is about no single trouble: summaries, digests."""
+    brief = [f"<b>{escape(cut(subject, 200))}</b>"]
+    brief += _fitting([escape(cut(line, 120)) for line in lines], BRIEF - size(brief[0]) - 1)
+    html = f"<h2>{escape(subject)}</h2>" + "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in lines)
+    text = "\n".join([subject, "", *lines]) + "\n"
+    return Message(key, " ".join(subject.split()), text, html, "\n".join(brief), kind=kind)
+
+
 def _others(news: News) -> list[str]:
     """The other modules of the alert, by name."""
     if len(news.about) == 1:

@@ -88,6 +88,8 @@ class Member(msgspec.Struct, frozen=True):
     standing: bool = True
     news: bool = True
     told: bool = False
+    left: int = 0
+    raises: tuple[int, ...] = ()
     facts: dict[str, Any] = {}
 
 
@@ -108,7 +110,6 @@ class Alert(msgspec.Struct, frozen=True):
     until: int = 0
     by: str = ""
     before: Literal["firing", "acked", "snoozed"] = "firing"
-    raises: tuple[int, ...] = ()
     chattering: bool = False
     hidden: str = ""
 
@@ -128,8 +129,8 @@ class Alert(msgspec.Struct, frozen=True):
         return min(self.members, key=lambda member: (not member.standing, member.priority, member.entered))
 
     def raises_since(self, since: int) -> int:
-        """How often it came since then."""
-        return sum(at > since for at in self.raises)
+        """How often it came since then: the count of the member that came most often."""
+        return max(sum(at > since for at in member.raises) for member in self.members)
 
     def named(self, fingerprint: str) -> Member | None:
         """The member of this fingerprint."""

@@ -27,7 +27,13 @@ OnEvents: TypeAlias = Callable[[sqlite3.Connection, Sequence[Event], int], None]
 """Given the open transaction, the events that may be told, and the time (UTC ms). What it raises undoes everything."""
 
 log = logging.getLogger(__name__)
-_TABLES = """
+PENDING = """
+CREATE TABLE IF NOT EXISTS pending_event (n INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE,
+  told_at INTEGER NOT NULL, row TEXT NOT NULL);
+"""
+_TABLES = (
+    PENDING
+    + """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS module (site TEXT, stack TEXT, module TEXT, state BLOB NOT NULL,
   PRIMARY KEY (site, stack, module)) WITHOUT ROWID;
@@ -37,9 +43,8 @@ CREATE TABLE IF NOT EXISTS event (event_id TEXT PRIMARY KEY, batch INTEGER NOT N
 CREATE INDEX IF NOT EXISTS event_batch ON event (batch);
 CREATE TABLE IF NOT EXISTS late (site TEXT, date TEXT, readings INTEGER NOT NULL,
   PRIMARY KEY (site, date)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pending_event (n INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE,
-  told_at INTEGER NOT NULL, row TEXT NOT NULL);
 """
+)
 
 
 def queue_events(connection: sqlite3.Connection, events: Sequence[Event], now: int) -> None:

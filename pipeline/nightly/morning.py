@@ -63,4 +63,4 @@ def to_people(nights: Sequence[Night], sites: Sequence[Site], fleet: FleetConfig
     ] or [deliver(pl.DataFrame(), fleet, state, analysed={}, draw=draw)]
     failed = tuple(reason for one in done for reason in one.failed)
     news, sent = sum(one.news for one in done), sum(one.sent for one in done)
-    return Delivered(news, sent, done[-1].waiting, failed)
+    return Delivered(news, sent, done[-1].waiting, failed, done[-1].handed)

@@ -23,8 +23,8 @@ from cellherd.config import FleetConfig
 from pipeline.alerts import Delivered, deliver
 from pipeline.alerts.channel import NotSent, Recipient
 from pipeline.alerts.messages import BRIEF, News, message, size
+from pipeline.alerts.people import told_of
 from pipeline.alerts.picture import painter
-from pipeline.alerts.routes import recipients
 from pipeline.alerts.telegram import TelegramChannel
 from pipeline.schema import FINDING
 from pipeline.words import tell
@@ -238,13 +238,13 @@ def test_who_is_told_follows_site_installer_and_priority() -> None:
     ]
     sites = [{"id": name, "installer": "sunny", "edge": name} for name in ("farm", "barn")]
     config = fleet(site=sites, route=routes)
-    assert recipients("farm", 1, config) == [
-        Recipient("telegram", "1"),
-        Recipient("mail", "a@x.example"),
-        Recipient("telegram", "9"),
-    ]
-    assert recipients("farm", 3, config) == []
-    assert recipients(None, 1, config) == [Recipient("telegram", "1"), Recipient("telegram", "9")]
+
+    def told(site: str, priority: int) -> list[Recipient]:
+        return [way for person in told_of(site, priority, config, 0) for way in person.ways]
+
+    assert told("farm", 1) == [Recipient("telegram", "1"), Recipient("mail", "a@x.example"), Recipient("telegram", "9")]
+    assert told("farm", 3) == []
+    assert told("", 1) == [Recipient("telegram", "1"), Recipient("telegram", "9")]
 
 
 KILLED = """

@@ -1,0 +1,88 @@
+"""Who is told: routes, people and their zones, quiet hours, holidays, and who is asked next. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from cellherd import settings
+from cellherd.config import FleetConfig
+from cellherd.settings import Route
+from pipeline.alerts.channel import Recipient
+from pipeline.alerts.rules import fits
+
+URGENT = 1
+"""The priority that may wake people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is told: the ways to them, the preferred one first, and their day. An address has only one way."""
+
+    id: str
+    ways: tuple[Recipient, ...]
+    tz: str = "UTC"
+    quiet: tuple[time, time] | None = None
+    digest: time | None = None
+
+    def may_hear_at(self, now: int, priority: int) -> int:
+        """The earliest time (UTC ms) at which a message of this priority may reach them: now, or after quiet hours."""
+        if self.quiet is None or priority <= URGENT:
+            return now
+        local = datetime.fromtimestamp(now / 1000, ZoneInfo(self.tz))
+        first, last = self.quiet
+        at = local.time()
+        asleep = first <= at < last if first <= last else at >= first or at < last
+        if not asleep:
+            return now
+        day = local.date() + timedelta(days=1 if at >= last else 0)
+        return round(datetime.combine(day, last, ZoneInfo(self.tz)).timestamp() * 1000)
+
+
+def told_of(site: str, priority: int, fleet: FleetConfig, now: int) -> list[Person]:
+    """Everybody with a fitting route, once each, and who stands in for those away."""
+    installers = {entry.id: entry.installer for entry in fleet.site}
+    fitting = [route for route in fleet.route if priority <= route.priority and fits(route, site, installers)]
+    found = {person.id: person for route in fitting for person in of_route(route, fleet, now)}
+    return list(found.values())
+
+
+def of_route(route: Route, fleet: FleetConfig, now: int) -> list[Person]:
+    """A route's people and bare addresses, Telegram first."""
+    named = [person_of(name, fleet, now) for name in route.people]
+    bare = [Recipient("telegram", a) for a in route.telegram] + [Recipient("mail", a) for a in route.mail]
+    return [*named, *(address(way) for way in bare)]
+
+
+def address(way: Recipient) -> Person:
+    """A bare address as a person: no quiet hours, no digest, no second way."""
+    return Person(f"{way.channel}:{way.address}", (way,))
+
+
+def person_of(name: str, fleet: FleetConfig, now: int) -> Person:
+    """A person of fleet.toml, or whoever stands in for them today; holidays that lead in a circle end at the last."""
+    entries = {entry.id: entry for entry in fleet.person}
+    asked = {name}
+    while (other := _stands_in(entries[name], now)) and other not in asked:
+        asked.add(other)
+        name = other
+    return as_person(entries[name])
+
+
+def as_person(entry: settings.Person) -> Person:
+    """An entry of fleet.toml."""
+    ways = [Recipient("telegram", entry.telegram)] if entry.telegram else []
+    ways += [Recipient("mail", entry.mail)] if entry.mail else []
+    return Person(entry.id, tuple(ways), entry.tz, entry.quiet, entry.digest)
+
+
+def _stands_in(entry: settings.Person, now: int) -> str:
+    today = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(entry.tz)).date()
+    return next((away.stands_in for away in entry.away if away.first <= today <= away.last), "")
+
+
+def concerned(person: str, site: str, fleet: FleetConfig) -> bool:
+    """Whether a site is any business of a person's, whatever the priority: for their digest."""
+    installers = {entry.id: entry.installer for entry in fleet.site}
+    return any(person in (*route.people, *route.escalate) and fits(route, site, installers) for route in fleet.route)

@@ -1,0 +1,107 @@
+"""`cellherd notify run`: steps the machine as events come, sends by each channel in a thread of its own, and beats."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+
+from cellherd.clock import Clock, SystemClock
+from cellherd.config import FleetConfig, read_secret
+from cellherd.errors import CellherdError
+from cellherd.systemd import notify
+from pipeline.alerts import ledger
+from pipeline.alerts.channel import Channel, ChannelName
+from pipeline.alerts.deliver import channels
+from pipeline.alerts.notifier import Notifier
+from pipeline.alerts.outbox import Outbox
+from pipeline.alerts.sender import Draw, Sender
+
+STEP_S = 0.5
+BEAT_S = 60.0
+STUCK_MS = 180_000
+"""A sender that has not looked for work for so long hangs; systemd starts us again."""
+HEARTBEAT = "notify.heartbeat"
+log = logging.getLogger(__name__)
+
+
+def run(fleet: FleetConfig, state: Path, stop: Event, draw: Draw | None = None) -> None:
+    """Tell people until `stop` is set. Raises CellherdError if another notifier is at work, or for a bad secret."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and those hold secrets
+    ways, beat_url = channels(fleet), read_secret(fleet.alerts.heartbeat_url_file)
+    held = ledger.lock(state)
+    if held is None:
+        raise CellherdError(f"another notifier works in {state}; stop it first, or wait for the nightly work to end")
+    clock = SystemClock()
+    with closing(held), ledger.opened(state) as database:
+        unsure = Outbox(database).recover()
+        if unsure:
+            log.warning("%d messages may have been sent before the last stop; they are sent again and say so", unsure)
+        notifier = Notifier(database, fleet, clock, frozenset(name for name, way in ways.items() if way.edits))
+        senders = _senders(state, fleet, clock, ways, draw)
+        threads = [Thread(target=_sending, args=(sender, stop), name=f"to {sender.name}") for sender in senders]
+        for thread in threads:
+            thread.start()
+        try:
+            notify("READY=1")
+            log.info("telling people; %d alerts are open", sum(alert.open for alert in notifier.alerts.values()))
+            _loop(notifier, senders, stop, state, beat_url)
+        finally:
+            stop.set()
+            notify("STOPPING=1")
+            for thread in threads:
+                thread.join(timeout=30)
+
+
+def _senders(
+    state: Path, fleet: FleetConfig, clock: Clock, ways: Mapping[ChannelName, Channel], draw: Draw | None
+) -> list[Sender]:
+    """One for each channel, each with its own connection."""
+    return [
+        Sender(name, way, Outbox(ledger.connect(state)), fleet, clock, draw, turned=clock.wall())
+        for name, way in ways.items()
+    ]
+
+
+def _sending(sender: Sender, stop: Event) -> None:
+    with closing(sender.outbox.database):
+        sender.run(stop)
+
+
+def _loop(notifier: Notifier, senders: list[Sender], stop: Event, state: Path, beat_url: str | None) -> None:
+    clock = notifier.clock
+    beaten = forgotten = 0
+    while not stop.is_set():
+        notifier.step()
+        now = clock.boot()
+        if now - beaten >= 1000 * BEAT_S or not beaten:
+            beaten = now
+            notifier.summaries()
+            notifier.mornings()
+            _beat(notifier, state, beat_url)
+        if now - forgotten >= 86_400_000:
+            forgotten = now
+            notifier.forget()
+        if all(clock.wall() - sender.turned < STUCK_MS for sender in senders):
+            notify("WATCHDOG=1")
+        stop.wait(STEP_S)
+
+
+def _beat(notifier: Notifier, state: Path, url: str | None) -> None:
+    """The dead man's switch: a note in the file, a touched file, and a call to whoever raises the alarm without it."""
+    ledger.put_note(notifier.database, "heartbeat", str(notifier.clock.wall()))
+    (state / HEARTBEAT).touch()
+    if url:
+        Thread(target=_call, args=(url,), daemon=True).start()
+
+
+def _call(url: str) -> Any:
+    with suppress(httpx.HTTPError, httpx.InvalidURL):
+        return httpx.get(url, timeout=10)
+    log.warning("the heartbeat's address does not answer")
+    return None

@@ -1,0 +1,94 @@
+"""From turns to deliveries: who hears of it, when they may hear it, and what is too much for one hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cellherd.config import FleetConfig
+from pipeline.alerts.channel import Message, Recipient
+from pipeline.alerts.messages import listed, message
+from pipeline.alerts.news import clock, news_of, plot_of
+from pipeline.alerts.outbox import Outbox
+from pipeline.alerts.people import Person, address, as_person, person_of, told_of
+from pipeline.alerts.rules import MINUTE
+from pipeline.alerts.state import Turn
+
+HOUR = 60 * MINUTE
+LISTED = 20
+SUMMARY_MS = {1: MINUTE, 2: 15 * MINUTE, 3: 15 * MINUTE}
+"""Summaries come at most so often, by the highest urgency in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Writes deliveries into an outbox, in the transaction of whoever calls. `edits`: channels that can edit."""
+
+    outbox: Outbox
+    fleet: FleetConfig
+    edits: frozenset[str]
+
+    def tell(self, turns: Iterable[Turn], now: int) -> None:
+        """Write down what turns have people told."""
+        for turn in turns:
+            if turn.kind in ("changed", "resolved"):
+                self._follow(turn, now)
+                continue
+            people = self._asked(turn, now)
+            for person in people:
+                self._put(turn, person, now)
+        self._summaries(now)
+
+    def _asked(self, turn: Turn, now: int) -> list[Person]:
+        if turn.kind == "escalated":
+            return [person_of(turn.why, self.fleet, now)]
+        people = {person.id: person for person in told_of(turn.alert.site, turn.alert.priority, self.fleet, now)}
+        for name, way, _ in self.outbox.told(turn.alert.id):
+            people.setdefault(name, self._known(name, way))
+        return list(people.values())
+
+    def _follow(self, turn: Turn, now: int) -> None:
+        """What changes a message is told to those who were told; who was not disturbed yet will not be."""
+        for name, way, left in self.outbox.told(turn.alert.id):
+            if turn.kind == "resolved" and not left:
+                self.outbox.drop(turn.alert.id, way)
+            elif turn.kind == "resolved" or way.channel in self.edits:
+                self._put(turn, self._known(name, way), now)
+
+    def _known(self, name: str, way: Recipient) -> Person:
+        """A person who was told by this way, which comes first now."""
+        entry = next((entry for entry in self.fleet.person if entry.id == name), None)
+        if entry is None:
+            return address(way)
+        person = as_person(entry)
+        ways = (way, *(other for other in person.ways if other != way))
+        return Person(person.id, ways, person.tz, person.quiet, person.digest)
+
+    def _put(self, turn: Turn, person: Person, now: int) -> None:
+        urgency = turn.alert.priority
+        said = message(news_of(turn, self.fleet, person.tz, now))
+        silent = turn.kind in ("changed", "resolved") and person.ways[0].channel in self.edits
+        much = not silent and self.outbox.lately(person, now - HOUR) >= self.fleet.alerts.flood_per_hour
+        self.outbox.put(
+            said, person, now=now, not_before=now if silent else person.may_hear_at(now, urgency), priority=urgency,
+            plot=plot_of(turn.alert) if turn.kind == "raised" else None, state="collapsed" if much else "due",
+        )  # fmt: skip
+
+    def _summaries(self, now: int) -> None:
+        """One message instead of many, for those who have had their share of this hour."""
+        for name, way, priority, rows in self.outbox.collapsed():
+            last = self.outbox.last(way, "summary")
+            person = self._known(name, way)
+            if now - last < SUMMARY_MS[min(priority, 3)] or person.may_hear_at(now, priority) > now:
+                continue
+            said = summary(f"summary.{way.channel}.{way.address}.{now}", [subject for _, subject in rows], person, now)
+            self.outbox.put(said, person, now=now, not_before=now, priority=priority)
+            self.outbox.summarised([number for number, _ in rows], said.key)
+
+
+def summary(key: str, subjects: list[str], person: Person, now: int) -> Message:
+    """Many messages as one."""
+    more = [f"and {len(subjects) - LISTED} more: cellherd alerts list"] if len(subjects) > LISTED else []
+    return listed(
+        key, "summary", f"{len(subjects)} more alerts until {clock(now, person.tz)}", subjects[:LISTED] + more
+    )
