@@ -171,6 +171,7 @@ def _obey(desk: _Desk, action: Action) -> None:
 
 def _settled(desk: _Desk, alert: Alert, seen: World) -> Alert:
     """Where an alert stands at this moment; what is to be told of it is put on the desk."""
+    alert = _without_missed(alert, seen)
     if alert.state == "pending":
         return _pending(desk, alert, seen)
     if alert.state == "clearing":
@@ -181,6 +182,14 @@ def _settled(desk: _Desk, alert: Alert, seen: World) -> Alert:
         woken = replace(alert, state="firing", at=desk.now, until=0, raised=desk.now, level=0)
         return _tell(desk, woken, "again", woken.members, "snooze_over") if woken.standing else woken
     return _told(desk, alert, seen)
+
+
+def _without_missed(alert: Alert, seen: World) -> Alert:
+    """What came and went while it was kept back is no news any more."""
+    missed = [m for m in alert.members if m.news and not m.standing and not m.told and hidden_by(m.cause, seen)]
+    for member in missed:
+        alert = alert.with_member(replace(member, news=False))
+    return alert
 
 
 def _pending(desk: _Desk, alert: Alert, seen: World) -> Alert:
