@@ -166,7 +166,7 @@ def _obey(desk: _Desk, action: Action) -> None:
             continue
         if alert.state == "clearing":
             changed = replace(changed, state="clearing", at=alert.at, before=changed.state)
-        _tell(desk, changed, "changed", changed.members, action.choice)
+        _tell(desk, changed, "changed", _heard_of(changed), action.choice)
 
 
 def _settled(desk: _Desk, alert: Alert, seen: World) -> Alert:
@@ -180,7 +180,7 @@ def _settled(desk: _Desk, alert: Alert, seen: World) -> Alert:
             return alert
     if alert.state == "snoozed" and desk.now >= alert.until:
         woken = replace(alert, state="firing", at=desk.now, until=0, raised=desk.now, level=0)
-        return _tell(desk, woken, "again", woken.members, "snooze_over") if woken.standing else woken
+        return _tell(desk, woken, "again", _heard_of(woken), "snooze_over") if woken.standing else woken
     return _told(desk, alert, seen)
 
 
@@ -201,7 +201,7 @@ def _pending(desk: _Desk, alert: Alert, seen: World) -> Alert:
         fired = replace(alert, state="firing", at=now, raised=now, level=0, hidden="", by="", chattering=often)
         return _tell(desk, fired, kind, shown)
     why = next((why for member in alert.members if (why := hidden_by(member.cause, seen))), "")
-    if not alert.standing and not shown:
+    if not (alert.standing or shown):
         return replace(alert, state="resolved", at=now, hidden=why)
     return replace(alert, hidden=why)
 
@@ -217,14 +217,14 @@ def _told(desk: _Desk, alert: Alert, seen: World) -> Alert:
     """A firing, acknowledged or snoozed alert: who joined it, is it over, does anybody care?"""
     now, rules = desk.now, desk.rules
     shown = [member for member in alert.members if _shows(desk, member, seen)]
-    if shown and alert.state != "snoozed" and not alert.chattering:
-        worse = min(member.priority for member in shown) < alert.priority
+    worse = min((member.priority for member in shown), default=NOBODY) < alert.priority
+    if worse or (shown and alert.state != "snoozed" and not alert.chattering):
         if now - alert.told < MORE_MS and not worse:
             return alert
         often = alert.raises_since(now - DAY) > rules.chatter_turns
         kind: TurnKind = "chattering" if often else "again"
         fresh = replace(alert, state="firing", chattering=often, at=now, raised=now, level=0, by="")
-        return _tell(desk, fresh if alert.state == "acked" else replace(alert, chattering=often), kind, shown)
+        return _tell(desk, fresh if alert.state != "firing" else replace(alert, chattering=often), kind, shown)
     if not alert.standing:
         before = alert.state if alert.state in ("acked", "snoozed") else "firing"
         return _clearing(desk, replace(alert, state="clearing", at=now, before=before))
@@ -232,7 +232,7 @@ def _told(desk: _Desk, alert: Alert, seen: World) -> Alert:
     visible = any(m.standing and m.told and not hidden_by(m.cause, seen) for m in alert.members)
     asked = chain[alert.level] if alert.state == "firing" and visible and alert.level < len(chain) else None
     if asked and now - alert.raised >= asked.after_ms:
-        return _tell(desk, replace(alert, level=alert.level + 1), "escalated", alert.members, asked.person)
+        return _tell(desk, replace(alert, level=alert.level + 1), "escalated", _heard_of(alert), asked.person)
     return alert
 
 
@@ -241,12 +241,17 @@ def _clearing(desk: _Desk, alert: Alert) -> Alert:
     if alert.standing:
         back = replace(alert, state=alert.before, at=now)
         if alert.raises_since(now - DAY) > rules.chatter_turns and not alert.chattering and alert.before != "snoozed":
-            return _tell(desk, replace(back, chattering=True), "chattering", back.members)
+            return _tell(desk, replace(back, chattering=True), "chattering", _heard_of(back))
         return back
     if now - alert.at < rules.hold_clear_ms(alert):
         return alert
     over = replace(alert, state="resolved", at=now, chattering=False, hidden="")
-    return _tell(desk, over, "resolved", [member for member in alert.members if member.told])
+    return _tell(desk, over, "resolved", _heard_of(over))
+
+
+def _heard_of(alert: Alert) -> tuple[Member, ...]:
+    """The members that people know of already; what joined since then is told in a turn of its own."""
+    return tuple(member for member in alert.members if member.told)
 
 
 def _tell(desk: _Desk, alert: Alert, kind: TurnKind, about: Iterable[Member], why: str = "") -> Alert:

@@ -111,4 +111,4 @@ class Alerts(RuleBasedStateMachine):
 
 
 TestAlerts = Alerts.TestCase
-TestAlerts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAlerts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
