@@ -77,15 +77,15 @@ class Outbox:
         asked = "SELECT coalesce(max(queued), 0) FROM delivery WHERE channel = ? AND address = ? AND kind = ?"
         return int(self.database.execute(asked, (way.channel, way.address, kind)).fetchone()[0])
 
-    def told(self, thread: str) -> list[tuple[str, Recipient, bool]]:
-        """Who was told of a trouble since it was last over: person, way, and whether any of it has left."""
+    def told(self, thread: str, now: int) -> list[tuple[str, Recipient, bool]]:
+        """Who was told of a trouble since it was last over: person, way, and whether all of it waits for morning."""
         asked = (
-            "SELECT person, channel, address, max(attempts > 0 OR state NOT IN ('due', 'dropped')) FROM delivery "
+            "SELECT person, channel, address, min(state = 'due' AND attempts = 0 AND first > ?2) FROM delivery "
             "WHERE thread = ?1 AND number > coalesce((SELECT max(number) FROM delivery WHERE thread = ?1 "
             "AND kind = 'resolved'), 0) AND state != 'dropped' GROUP BY person, channel, address ORDER BY min(number)"
         )
-        rows = self.database.execute(asked, (thread,))
-        return [(person, Recipient(channel, address), bool(left)) for person, channel, address, left in rows]
+        rows = self.database.execute(asked, (thread, now))
+        return [(person, Recipient(channel, address), bool(waits)) for person, channel, address, waits in rows]
 
     def drop(self, thread: str, way: Recipient) -> None:
         """Let go what waits for somebody's morning about a trouble that is over."""

@@ -43,14 +43,14 @@ class Teller:
         if turn.kind == "escalated":
             return [person_of(turn.why, self.fleet, now)]
         people = {person.id: person for person in told_of(turn.alert.site, turn.alert.priority, self.fleet, now)}
-        for name, way, _ in self.outbox.told(turn.alert.id):
+        for name, way, _ in self.outbox.told(turn.alert.id, now):
             people.setdefault(name, self._known(name, way))
         return list(people.values())
 
     def _follow(self, turn: Turn, now: int) -> None:
-        """What changes a message is told to those who were told; who was not disturbed yet will not be."""
-        for name, way, left in self.outbox.told(turn.alert.id):
-            if turn.kind == "resolved" and not left:
+        """What changes a message is told to those who were told; whose morning it waits for will not be disturbed."""
+        for name, way, waits in self.outbox.told(turn.alert.id, now):
+            if turn.kind == "resolved" and waits:
                 self.outbox.drop(turn.alert.id, way)
             elif turn.kind == "resolved" or way.channel in self.edits:
                 self._put(turn, self._known(name, way), now)
