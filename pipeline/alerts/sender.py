@@ -52,6 +52,8 @@ class Sender:
     draw: Draw | None = None
     backoff_ms: int = BACKOFF_MS
     failed: list[str] = field(default_factory=list)
+    news: Event = field(default_factory=Event)
+    """Set by whoever has put something into the outbox, or wants `run` to end."""
     turned: int = 0
     """When it looked for work last, UTC ms: a sender that hangs shows by it."""
 
@@ -65,7 +67,8 @@ class Sender:
                 sent = 0
             self.failed.clear()
             if not sent:
-                stop.wait(IDLE_S)
+                self.news.wait(IDLE_S)
+            self.news.clear()
 
     def send_due(self) -> int:
         """Try everything that is due now, each once. Returns how many left."""

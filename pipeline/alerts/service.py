@@ -22,7 +22,7 @@ from pipeline.alerts.notifier import Notifier
 from pipeline.alerts.outbox import Outbox
 from pipeline.alerts.sender import Draw, Sender
 
-STEP_S = 0.5
+STEP_S = 0.25
 BEAT_S = 60.0
 STUCK_MS = 180_000
 """A sender that has not looked for work for so long hangs; systemd starts us again."""
@@ -53,6 +53,8 @@ def run(fleet: FleetConfig, state: Path, stop: Event, draw: Draw | None = None) 
             _loop(notifier, senders, stop, state, beat_url)
         finally:
             stop.set()
+            for sender in senders:
+                sender.news.set()
             notify("STOPPING=1")
             for thread in threads:
                 thread.join(timeout=30)
@@ -77,7 +79,9 @@ def _loop(notifier: Notifier, senders: list[Sender], stop: Event, state: Path, b
     clock = notifier.clock
     beaten = forgotten = 0
     while not stop.is_set():
-        notifier.step()
+        if notifier.step():
+            for sender in senders:
+                sender.news.set()
         now = clock.boot()
         if now - beaten >= 1000 * BEAT_S or not beaten:
             beaten = now

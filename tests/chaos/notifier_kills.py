@@ -111,7 +111,7 @@ def fleet(folder: Path, bot: Bot, sites: int) -> FleetConfig:
 
 def notifier(config: FleetConfig, state: Path, point: str, passing: int) -> None:
     """The process: tells people until it is killed, or asked to end."""
-    failpoint._KILL_AT, failpoint._left = point, passing  # noqa: SLF001 - read at import, which happened before the fork
+    failpoint._KILL_AT, failpoint._left = point, passing  # read at import, which came before the fork
     stop = Signal()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     run(config, state, stop)
@@ -199,9 +199,9 @@ def _site(number: int) -> str:
 
 
 def _name(message: dict[str, Any]) -> str:
-    at = message["text"].index("site")
+    at = str(message["text"]).index("site")
     over = message["method"].startswith("edit")
-    return message["text"][at : at + len(_site(0))] + (" over" if over else " stands")
+    return str(message["text"])[at : at + len(_site(0))] + (" over" if over else " stands")
 
 
 def _until(ready: Any) -> None:
