@@ -39,6 +39,7 @@ BAR_S = 10.0
 WARM = 2.5
 """Periods before the first alert: every module is known by then."""
 PATIENCE_S = 120.0
+WHERE = ("--config", "fleet.toml", "--state", "state")
 
 
 @dataclass
@@ -119,10 +120,11 @@ def server(folder: Path, bot: Bot, sites: int, port: int) -> Iterator[list[psuti
     )
     with (folder / "log").open("wb") as log:
         children = [
-            subprocess.Popen([sys.executable, "-m", "cellherd", room, "run", "--config", "fleet.toml", "--state", "state"],
-                             cwd=folder, stdout=log, stderr=log)
+            subprocess.Popen(
+                [sys.executable, "-m", "cellherd", room, "run", *WHERE], cwd=folder, stdout=log, stderr=log
+            )
             for room in ("ingest", "notify")
-        ]  # fmt: skip
+        ]
     try:
         pause.wait(12)
         assert all(child.poll() is None for child in children), (folder / "log").read_text()
