@@ -41,28 +41,32 @@ edge = "{EDGE}"
 
 @dataclass
 class World:
-    """The processes and their folders. `devices` is the [[device]] part of edge.toml."""
+    """The processes and their folders. `devices` is the [[device]] part of edge.toml, `registry` more of fleet.toml."""
 
     folder: Path
     devices: str
     outside_port: int | None = None
+    registry: str = ""
+    port: int = 0
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        port = self.outside_port or free_port()
+        port = self.port = self.outside_port or free_port()
         embedded = "false" if self.outside_port else "true"
-        (self.folder / "fleet.toml").write_text(FLEET.format(port=port, embedded=embedded))
+        (self.folder / "fleet.toml").write_text(FLEET.format(port=port, embedded=embedded) + self.registry)
         password = "" if self.outside_port else f'password_file = "{self.folder}/server/broker/secrets/{EDGE}"\n'
         edge = f'edge = "{EDGE}"\n\n[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\n{password}'
         (self.folder / "edge.toml").write_text(f"{edge}\n[outbox]\ncommit_s = 0.5\n{self.devices}")
 
     def start(self, name: str) -> None:
-        """Start the server or the edge."""
+        """Start the server, the edge, or the notifier beside the server."""
         words = {
             "server": ["ingest", "run", "--config", "fleet.toml"],
             "edge": ["edge", "run", "--config", "edge.toml"],
+            "notifier": ["notify", "run", "--config", "fleet.toml"],
         }
-        command = [sys.executable, "-m", "cellherd", *words[name], "--state", name]
+        state = "server" if name == "notifier" else name
+        command = [sys.executable, "-m", "cellherd", *words[name], "--state", state]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         if name == "server" and not self.outside_port:
@@ -119,9 +123,9 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, devices: str, outside_port: int | None = None) -> Iterator[World]:
+def world(folder: Path, devices: str, outside_port: int | None = None, registry: str = "") -> Iterator[World]:
     """A running world, ended with whatever it still runs."""
-    here = World(folder, devices, outside_port)
+    here = World(folder, devices, outside_port, registry)
     try:
         here.start("server")
         here.start("edge")
