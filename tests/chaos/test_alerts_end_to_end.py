@@ -78,7 +78,7 @@ class Said:
 
     def say(self, *faults: str, cells: dict[int, int] | None = None, **more: Any) -> None:
         """From now on these faults, and these cells in mV."""
-        voltages = tuple((cells or {}).get(n, mv) for n, mv in enumerate(self.now.cell_mv or ()))
+        voltages = tuple((cells or {}).get(n, mv or 0) for n, mv in enumerate(self.now.cell_mv or ()))
         ends: dict[str, Any] = {"cell_min_mv": min(voltages), "cell_max_mv": max(voltages)}
         ends |= {"cell_min_at": voltages.index(min(voltages)), "cell_max_at": voltages.index(max(voltages))}
         self.now = replace(self.now, faults=faults, cell_mv=voltages, voltage_mv=sum(voltages), **ends, **more)
