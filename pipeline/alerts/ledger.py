@@ -152,6 +152,11 @@ def put_note(database: sqlite3.Connection, name: str, value: str) -> None:
     database.execute("INSERT OR REPLACE INTO alert_note VALUES (?, ?)", (name, value))
 
 
+def drop_notes(database: sqlite3.Connection, begin: str) -> None:
+    """Forget what is noted under names that begin so."""
+    database.execute("DELETE FROM alert_note WHERE substr(name, 1, ?) = ?", (len(begin), begin))
+
+
 def _read(body: str, form: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=form)

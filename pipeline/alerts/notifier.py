@@ -24,9 +24,13 @@ from pipeline.alerts.outbox import Outbox
 from pipeline.alerts.people import as_person
 from pipeline.alerts.rules import Rules, rules_of
 from pipeline.alerts.signals import of_event, of_night
-from pipeline.alerts.state import DAY, Action, Alert, Signal
+from pipeline.alerts.state import DAY, Action, Alert, Signal, earlier
 from pipeline.alerts.telling import Teller
 
+HEARTBEAT = "heartbeat"
+"""The note of when the notifier beat last, UTC ms."""
+SET_BACK_MS = 60_000
+"""A clock that goes back by less stands still until it is there again."""
 KEEP_DELIVERIES_MS = 90 * DAY
 KEEP_ALERTS_MS = 120 * DAY
 """Longer than deliveries: a turn's number is never used twice while a delivery of it is known."""
@@ -49,10 +53,11 @@ class Notifier:
         """Remember what was."""
         self.alerts = ledger.alerts(self.database)
         self._rules = rules_of(self.fleet)
+        self._last = int(ledger.note(self.database, HEARTBEAT) or 0)
 
     def step(self) -> int:
         """Take what waits, look at the clock, and write what came of it. Returns how many turns people are told."""
-        now = self._last = max(self.clock.wall(), self._last)
+        now = self._now()
         events, others = ledger.inputs(self.database)
         signals, actions, covered = self._read(events, others)
         silences = [silence for silence in ledger.silences(self.database) if silence.end > now]
@@ -67,6 +72,22 @@ class Notifier:
             failpoint("alert-committed")
             self.alerts.update(done.changed)
         return len(done.turns)
+
+    def _now(self) -> int:
+        """The time, which never goes back: where the clock was set back, all that is remembered goes back with it."""
+        wall = self.clock.wall()
+        ahead = self._last - wall
+        if ahead > SET_BACK_MS:
+            log.warning("the clock was set back by %d s", ahead // 1000)
+            with ledger.transaction(self.database):
+                self.alerts = {name: earlier(alert, ahead) for name, alert in self.alerts.items()}
+                ledger.put_alerts(self.database, list(self.alerts.values()))
+                Outbox(self.database).set_back(wall, ahead)
+                ledger.drop_notes(self.database, "digest.")
+                ledger.put_note(self.database, HEARTBEAT, str(wall))
+            self._last = wall
+        self._last = max(wall, self._last)
+        return self._last
 
     def _write(self, done: Step, now: int) -> None:
         ledger.put_alerts(self.database, list(done.changed.values()))

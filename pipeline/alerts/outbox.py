@@ -206,6 +206,14 @@ class Outbox:
             "UPDATE delivery SET state = 'summarised', said = ? WHERE number = ?", [(key, number) for number in numbers]
         )
 
+    def set_back(self, now: int, ms: int) -> None:
+        """The clock was set back by so much: nothing waits for a time of the old one, nor counts as sent after now."""
+        self.database.execute(
+            "UPDATE delivery SET queued = min(queued, ?1), first = first - ?2, not_before = not_before - ?2 "
+            "WHERE queued > ?1 OR state IN ('due', 'sending', 'collapsed')",
+            (now, ms),
+        )
+
     def forget(self, before: int) -> None:
         """Drop what ended before a time."""
         old = "SELECT number FROM delivery WHERE queued < ? AND state NOT IN ('due', 'sending', 'collapsed')"

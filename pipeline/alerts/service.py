@@ -18,7 +18,7 @@ from cellherd.systemd import notify
 from pipeline.alerts import ledger
 from pipeline.alerts.channel import Channel, ChannelName
 from pipeline.alerts.deliver import channels
-from pipeline.alerts.notifier import Notifier
+from pipeline.alerts.notifier import HEARTBEAT, Notifier
 from pipeline.alerts.outbox import Outbox
 from pipeline.alerts.sender import Draw, Sender
 
@@ -26,7 +26,8 @@ STEP_S = 0.25
 BEAT_S = 60.0
 STUCK_MS = 180_000
 """A sender that has not looked for work for so long hangs; systemd starts us again."""
-HEARTBEAT = "notify.heartbeat"
+TOUCHED = "notify.heartbeat"
+"""File in the state folder, for health checks."""
 log = logging.getLogger(__name__)
 
 
@@ -98,8 +99,8 @@ def _loop(notifier: Notifier, senders: list[Sender], stop: Event, state: Path, b
 
 def _beat(notifier: Notifier, state: Path, url: str | None) -> None:
     """The dead man's switch: a note in the file, a touched file, and a call to whoever raises the alarm without it."""
-    ledger.put_note(notifier.database, "heartbeat", str(notifier.clock.wall()))
-    (state / HEARTBEAT).touch()
+    ledger.put_note(notifier.database, HEARTBEAT, str(notifier.clock.wall()))
+    (state / TOUCHED).touch()
     if url:
         Thread(target=_call, args=(url,), daemon=True).start()
 

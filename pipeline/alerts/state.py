@@ -143,6 +143,19 @@ class Alert(msgspec.Struct, frozen=True):
         return replace(self, members=(*others, member))
 
 
+def earlier(alert: Alert, ms: int) -> Alert:
+    """The alert as if all of it had been so much earlier: the clock was set back, and no time may lie ahead of it."""
+    members = tuple(
+        replace(
+            member, entered=member.entered - ms, left=member.left and member.left - ms,
+            raises=tuple(at - ms for at in member.raises),
+        )
+        for member in alert.members
+    )  # fmt: skip
+    times = {name: at and at - ms for name in ("raised", "told", "until") if (at := getattr(alert, name)) is not None}
+    return replace(alert, at=alert.at - ms, members=members, **times)
+
+
 TurnKind = Literal["raised", "again", "changed", "resolved", "escalated", "chattering"]
 
 
