@@ -42,7 +42,7 @@ class Person:
 
 def told_of(site: str, priority: int, fleet: FleetConfig, now: int) -> list[Person]:
     """Everybody with a fitting route, once each, and who stands in for those away."""
-    installers = {entry.id: entry.installer for entry in fleet.site}
+    installers = _installer(site, fleet)
     fitting = [route for route in fleet.route if priority <= route.priority and fits(route, site, installers)]
     found = {person.id: person for route in fitting for person in of_route(route, fleet, now)}
     return list(found.values())
@@ -84,5 +84,9 @@ def _stands_in(entry: settings.Person, now: int) -> str:
 
 def concerned(person: str, site: str, fleet: FleetConfig) -> bool:
     """Whether a site is any business of a person's, whatever the priority: for their digest."""
-    installers = {entry.id: entry.installer for entry in fleet.site}
+    installers = _installer(site, fleet)
     return any(person in (*route.people, *route.escalate) and fits(route, site, installers) for route in fleet.route)
+
+
+def _installer(site: str, fleet: FleetConfig) -> dict[str, str]:
+    return next(({site: entry.installer} for entry in fleet.site if entry.id == site), {})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cellherd.config import FleetConfig
 from cellherd.faults import catalogue
@@ -49,7 +49,7 @@ class Rules:
     chatter_turns: int = 6
     platform_share: float = 0.2
     sites: int = 0
-    installers: tuple[tuple[str, str], ...] = ()
+    installers: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     silences: tuple[Silence, ...] = ()
 
@@ -69,13 +69,13 @@ class Rules:
         """Who is asked next if nobody acknowledges an alert, in order."""
         steps: list[Step] = []
         for route in self.routes:
-            if priority <= min(route.priority, 2) and fits(route, site, dict(self.installers)):
+            if priority <= min(route.priority, 2) and fits(route, site, self.installers):
                 after = route.escalate_after_min * MINUTE
                 steps += [Step(person, after * (n + 1)) for n, person in enumerate(route.escalate)]
         return sorted(steps, key=lambda step: step.after_ms)
 
 
-def fits(route: Route, site: str, installers: dict[str, str]) -> bool:
+def fits(route: Route, site: str, installers: Mapping[str, str]) -> bool:
     """Whether a route is meant for a site; what has no site goes to routes that name neither."""
     return route.site in (None, site) and route.installer in (None, installers.get(site))
 
@@ -89,7 +89,7 @@ def rules_of(fleet: FleetConfig) -> Rules:
         chatter_turns=alerts.chatter_turns,
         platform_share=alerts.platform_share,
         sites=len(fleet.site),
-        installers=tuple((site.id, site.installer) for site in fleet.site),
+        installers={site.id: site.installer for site in fleet.site},
         routes=tuple(fleet.route),
         silences=tuple(_planned(fleet)),
     )
