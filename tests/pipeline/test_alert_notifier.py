@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +18,7 @@ from pipeline.alerts import ledger
 from pipeline.alerts.channel import Message, NotSent
 from pipeline.alerts.notifier import Notifier
 from pipeline.alerts.outbox import Outbox
+from pipeline.alerts.people import told_of
 from pipeline.alerts.sender import Sender
 from pipeline.alerts.telling import Teller
 from pipeline.live.events import Event, Phase
@@ -267,3 +270,12 @@ def test_a_finding_that_is_told_live_already_is_not_told_again(database: sqlite3
     assert [kind for _, kind in here.heard("telegram")] == ["raised"]
     (kept,) = [alert for alert in ledger.alerts(database).values() if alert.state == "pending"]
     assert kept.hidden == "it is told live"
+
+
+def test_the_examples_of_the_page_are_a_registry() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    said = tomllib.loads("\n".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)))
+    said["site"] = [{"id": "barn", "installer": "sunworks", "edge": "barn"}]
+    config = FleetConfig.model_validate(said)
+    (person,) = told_of("barn", 1, config, at("2026-08-05T12:00:00+01:00"))
+    assert person.id == "ben"
