@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date, time
-from difflib import get_close_matches
+from datetime import date
 from typing import Annotated, Literal
-from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cellherd.reading import Kind
-from cellherd.topics import BANK, EDGE, is_id
-
-
-def _an_id(text: str) -> str:
-    if not is_id(text):
-        raise ValueError("an id has 1 to 63 of a-z 0-9 _ - and begins with a letter or digit")
-    if text == EDGE:
-        raise ValueError(f"{EDGE!r} is reserved")
-    return text
-
-
-def _a_zone(text: str) -> str:
-    if text not in available_timezones():
-        near = get_close_matches(text, available_timezones(), 1)
-        raise ValueError("no such time zone" + (f", did you mean {near[0]!r}?" if near else ""))
-    return text
-
-
-Id = Annotated[str, AfterValidator(_an_id)]
-Zone = Annotated[str, AfterValidator(_a_zone)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from cellherd.settings_people import Alerts, Person, Route, Window
+from cellherd.settings_words import Id, Zone
+from cellherd.settings_words import Strict as _Strict
+from cellherd.topics import BANK
 
 
 class Mqtt(_Strict):
@@ -243,71 +221,6 @@ class Module(_Strict):
     nominal_mah: int | None = Field(default=None, gt=0)
     installed: date | None = None
     warranty: str = ""
-
-
-class Alerts(_Strict):
-    """When troubles become messages, for the whole fleet."""
-
-    group_s: float = Field(default=2.0, ge=0, le=60)
-    clear_after_min: float = Field(default=5.0, ge=0)
-    chatter_turns: int = Field(default=6, ge=2)
-    platform_share: float = Field(default=0.2, gt=0, le=1)
-    flood_per_hour: int = Field(default=10, ge=1)
-    second_after_min: float = Field(default=10.0, gt=0)
-    heartbeat_url_file: str | None = None
-    caretaker: Id | None = None
-
-
-class Away(_Strict):
-    """Days on which somebody else is told, the first and the last included."""
-
-    first: date
-    last: date
-    stands_in: Id
-
-
-class Person(_Strict):
-    """Somebody who is told, by Telegram if they have it, else by mail; the other one is the second channel."""
-
-    id: Id
-    name: str = ""
-    tz: Zone = "UTC"
-    telegram: str | None = None
-    mail: str | None = None
-    quiet: tuple[time, time] | None = None
-    digest: time | None = time(7, 0)
-    away: list[Away] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _can_be_reached(self) -> Person:
-        if not (self.telegram or self.mail):
-            raise ValueError(f"person {self.id!r} has neither telegram nor mail")
-        return self
-
-
-class Route(_Strict):
-    """Who is told: for an installer's sites, or one site, from which priority (1 act now .. 3 digest)."""
-
-    installer: Id | None = None
-    site: Id | None = None
-    priority: int = Field(default=2, ge=1, le=3)
-    people: list[Id] = Field(default_factory=list)
-    telegram: list[str] = Field(default_factory=list)
-    mail: list[str] = Field(default_factory=list)
-    escalate: list[Id] = Field(default_factory=list)
-    escalate_after_min: int = Field(default=30, ge=1)
-
-
-class Window(_Strict):
-    """Planned work: troubles of these devices are kept back from `begin` to `end` (with their offset from UTC)."""
-
-    site: Id
-    stack: Id | None = None
-    module: Id | None = None
-    kind: Literal["maintenance", "balancing"] = "maintenance"
-    faults: list[str] = Field(default_factory=list)
-    begin: AwareDatetime
-    end: AwareDatetime
 
 
 class FleetConfig(_Strict):

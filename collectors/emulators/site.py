@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cellherd.errors import ConfigError
 from cellherd.reading import Measured
-from cellherd.settings import Id
+from cellherd.settings_words import Id
 from collectors import drivers
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice

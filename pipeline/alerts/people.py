@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from cellherd import settings
+from cellherd import settings_people as settings
 from cellherd.config import FleetConfig
-from cellherd.settings import Route
+from cellherd.settings_people import Route
 from pipeline.alerts.channel import Recipient
 from pipeline.alerts.rules import fits
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cellherd.config import FleetConfig
 from cellherd.faults import catalogue
-from cellherd.settings import Route
+from cellherd.settings_people import Route
 from pipeline.alerts.hiding import OFFLINE, PLATFORM, is_comm
 from pipeline.alerts.state import Alert, Cause, Silence
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cellherd.settings import Route
+from cellherd.settings_people import Route
 from pipeline.alerts.hiding import OFFLINE, PLATFORM, REPEAT
 from pipeline.alerts.rules import Rules, rules_of
 from pipeline.alerts.state import Action, Silence
