@@ -1,7 +1,8 @@
 """What a fault means, whoever reports it: one vocabulary, and for each brand which bit or code is which fault.
 
 The words stand in `catalogue/`: `ids.toml` for the meanings, one file a brand for its codes, `rules.toml` for the
-numbers that makers and guides give, `doubtful.toml` for claims that we do not follow. All are meant to be edited by
+numbers that makers and guides give, `doubtful.toml` for claims that we do not follow, `languages/` for the words of
+`ids.toml` in other languages. All are meant to be edited by
 people who know batteries, not Python.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -32,6 +33,7 @@ CONFIDENCE = {
 """How sure we are of a code, surest first."""
 
 NOT_BRANDS = {"ids", "rules", "doubtful"}
+LANGUAGES = ("en", "de")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,13 @@ class Doubt:
 
 
 @cache
-def catalogue() -> Mapping[str, Fault]:
-    """Every canonical fault by its id."""
-    return {name: Fault(id=name, **_frozen(entry)) for name, entry in _load("ids").items()}
+def catalogue(language: str = "en") -> Mapping[str, Fault]:
+    """Every canonical fault by its id, in a language of LANGUAGES; what is not translated stays English."""
+    known = {name: Fault(id=name, **_frozen(entry)) for name, entry in _load("ids").items()}
+    if language == "en":
+        return known
+    words = _load(f"languages/{language}")
+    return {name: replace(fault, **_frozen(words.get(name, {}))) for name, fault in known.items()}
 
 
 @cache

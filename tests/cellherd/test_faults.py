@@ -228,3 +228,29 @@ def test_the_committed_pages_are_those_of_the_catalogue() -> None:
 def test_pages_can_be_written_anywhere(tmp_path: Path) -> None:
     fault_pages.main(tmp_path / "faults")
     assert len(list((tmp_path / "faults").iterdir())) == len(faults.brands()) + 2
+
+
+# ---- other languages ----
+
+TRANSLATED = ("title", "causes", "actions", "never", "safety")
+
+
+@pytest.mark.parametrize("language", [name for name in faults.LANGUAGES if name != "en"])
+@pytest.mark.parametrize("name", faults.catalogue())
+def test_every_fault_has_all_of_its_words_in_every_language(name: str, language: str) -> None:
+    english, other = faults.catalogue()[name], faults.catalogue(language)[name]
+    for key in TRANSLATED:
+        said, meant = getattr(other, key), getattr(english, key)
+        assert bool(said) == bool(meant), key
+        if isinstance(meant, tuple):
+            assert len(said) == len(meant), key
+            assert not {*said} & {*meant}, key
+    assert other.title != english.title
+
+
+@pytest.mark.parametrize("language", [name for name in faults.LANGUAGES if name != "en"])
+def test_a_language_names_no_fault_and_no_word_that_does_not_exist(language: str) -> None:
+    path = HERE.parents[1] / "cellherd" / "catalogue" / "languages" / f"{language}.toml"
+    words = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert set(words) == set(faults.catalogue())
+    assert {key for entry in words.values() for key in entry} <= set(TRANSLATED)
