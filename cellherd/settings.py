@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cellherd.reading import Kind
-from cellherd.settings_people import Alerts, Person, Route, Window
-from cellherd.settings_words import Id, Zone
-from cellherd.settings_words import Strict as _Strict
+from cellherd.settings_people import Alerts, Mail, Person, Route, Telegram, Webhook, Window
+from cellherd.settings_words import Id, Strict, Zone
 from cellherd.topics import BANK
 
 
-class Mqtt(_Strict):
+class Mqtt(Strict):
     """The broker as an edge sees it. `mqtts://` speaks TLS; plain `mqtt://` off the loopback wants `plain_text`."""
 
     url: str = "mqtt://127.0.0.1:1883"
@@ -41,14 +40,14 @@ class Mqtt(_Strict):
         return self
 
 
-class Outbox(_Strict):
+class Outbox(Strict):
     """Store-and-forward on the edge: its hard size and how often it commits."""
 
     cap_mb: int = Field(default=1024, ge=8)
     commit_s: float = Field(default=5.0, gt=0, le=60)
 
 
-class Device(_Strict):
+class Device(Strict):
     """One BMS, or one bus of several. `modules` names the modules by bus address, or in order from the lowest."""
 
     stack: Id
@@ -61,7 +60,7 @@ class Device(_Strict):
     ack: bool = False
 
 
-class EdgeConfig(_Strict):
+class EdgeConfig(Strict):
     """edge.toml: one collector machine at one site."""
 
     edge: Id
@@ -81,7 +80,7 @@ class EdgeConfig(_Strict):
         return self
 
 
-class Broker(_Strict):
+class Broker(Strict):
     """The server's broker: our own child process (`embedded`), or another one at `url`."""
 
     embedded: bool = True
@@ -108,7 +107,7 @@ Days = Annotated[int, Field(ge=35, le=36500)]
 """At least 35: the nights work through what comes up to 31 days late once more."""
 
 
-class ArchiveStore(_Strict):
+class ArchiveStore(Strict):
     """Where the archive lies: a folder (default: in the state folder) or s3://bucket/prefix, and what it keeps.
 
     Tables are kept for ever, but for those with a number of days in `keep_days`.
@@ -122,20 +121,20 @@ class ArchiveStore(_Strict):
 INSTALLER = "{installer}"
 
 
-class JournalDisk(_Strict):
+class JournalDisk(Strict):
     """What the ingester's journal may take of its disk while a store is away; beyond it nothing is taken in."""
 
     cap_gb: float = Field(default=32, ge=0.1)
     reserve_mb: int = Field(default=512, ge=0)
 
 
-class Health(_Strict):
+class Health(Strict):
     """Where the ingester tells how it is, over plain HTTP without a login: /healthz and /metrics. "" = nowhere."""
 
     listen: str = "127.0.0.1:9837"
 
 
-class Influx(_Strict):
+class Influx(Strict):
     """InfluxDB 2, or anything with /api/v2/write.
 
     `{installer}` in the buckets and in `token_file` makes one bucket and one token of each installer.
@@ -167,38 +166,20 @@ class Influx(_Strict):
         return INSTALLER in self.bucket
 
 
-class Live(_Strict):
+class Live(Strict):
     """The live event engine: faults within seconds, beside the stores."""
 
     enabled: bool = True
 
 
-class Telegram(_Strict):
-    """A Telegram bot. `base_url` may be a local Bot API server."""
-
-    base_url: str = "https://api.telegram.org"
-    token_file: str
-
-
-class Mail(_Strict):
-    """An SMTP account."""
-
-    host: str
-    port: int = 587
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    username: str | None = None
-    password_file: str | None = None
-    sender: str
-
-
-class Installer(_Strict):
+class Installer(Strict):
     """Who looks after sites."""
 
     id: Id
     name: str = ""
 
 
-class Site(_Strict):
+class Site(Strict):
     """A place with batteries; `edge` is the collector machine there."""
 
     id: Id
@@ -208,7 +189,7 @@ class Site(_Strict):
     name: str = ""
 
 
-class Module(_Strict):
+class Module(Strict):
     """What is known of a module beyond what it says itself."""
 
     site: Id
@@ -223,7 +204,7 @@ class Module(_Strict):
     warranty: str = ""
 
 
-class FleetConfig(_Strict):
+class FleetConfig(Strict):
     """fleet.toml: the server's registry and its services."""
 
     broker: Broker = Broker()
@@ -234,6 +215,7 @@ class FleetConfig(_Strict):
     live: Live = Live()
     telegram: Telegram | None = None
     mail: Mail | None = None
+    webhook: list[Webhook] = Field(default_factory=list)
     installer: list[Installer] = Field(default_factory=list)
     site: list[Site] = Field(default_factory=list)
     module: list[Module] = Field(default_factory=list)
@@ -256,6 +238,8 @@ class FleetConfig(_Strict):
         named = [name for r in self.route for name in (*r.people, *r.escalate)]
         named += [away.stands_in for p in self.person for away in p.away]
         named += [self.alerts.caretaker] if self.alerts.caretaker else []
+        sinks = {w.id for w in self.webhook}
+        unknown += [f"webhook {name!r} of a route" for r in self.route for name in r.webhook if name not in sinks]
         unknown += [f"person {name!r}" for name in dict.fromkeys(named) if name not in people]
         edges = [s.edge for s in self.site]
         unknown += [

@@ -1,4 +1,4 @@
-"""The tables of `fleet.toml` about telling: alerts, persons, routes and planned work."""
+"""The part of `fleet.toml` about telling people: channels, persons, routes, planned work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,41 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from cellherd.settings_words import Id, Strict, Zone
+from cellherd.settings_words import Id, Language, Mailbox, SinkUrl, Strict, Zone
+
+
+class Telegram(Strict):
+    """A Telegram bot. `base_url` may be a local Bot API server."""
+
+    base_url: str = "https://api.telegram.org"
+    token_file: str
+
+
+class Mail(Strict):
+    """An SMTP account."""
+
+    host: str
+    port: int = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    sender: Mailbox
+
+
+class Webhook(Strict):
+    """A program that is told. Every call is signed with the secret; `form` is ours, or Alertmanager's API v2."""
+
+    id: Id
+    url: SinkUrl
+    secret_file: str | None = None
+    form: Literal["cellherd", "alertmanager"] = "cellherd"
+
+    @model_validator(mode="after")
+    def _signed(self) -> Webhook:
+        if self.form == "cellherd" and not self.secret_file:
+            raise ValueError(f"webhook {self.id!r} wants a secret_file: whoever listens cannot tell us from others")
+        return self
 
 
 class Alerts(Strict):
@@ -21,6 +55,8 @@ class Alerts(Strict):
     second_after_min: float = Field(default=10.0, gt=0)
     heartbeat_url_file: str | None = None
     caretaker: Id | None = None
+    language: Language = "en"
+    runbook_url: str = ""
 
 
 class Away(Strict):
@@ -37,8 +73,9 @@ class Person(Strict):
     id: Id
     name: str = ""
     tz: Zone = "UTC"
+    language: Language | None = None
     telegram: str | None = None
-    mail: str | None = None
+    mail: Mailbox | None = None
     quiet: tuple[time, time] | None = None
     digest: time | None = time(7, 0)
     away: list[Away] = Field(default_factory=list)
@@ -58,7 +95,9 @@ class Route(Strict):
     priority: int = Field(default=2, ge=1, le=3)
     people: list[Id] = Field(default_factory=list)
     telegram: list[str] = Field(default_factory=list)
-    mail: list[str] = Field(default_factory=list)
+    mail: list[Mailbox] = Field(default_factory=list)
+    webhook: list[Id] = Field(default_factory=list)
+    language: Language | None = None
     escalate: list[Id] = Field(default_factory=list)
     escalate_after_min: int = Field(default=30, ge=1)
 

@@ -1,9 +1,12 @@
-"""What the tables of `edge.toml` and `fleet.toml` are made of: ids, time zones, and no unknown keys."""
+"""What values in `edge.toml` and `fleet.toml` are made of: ids, time zones, addresses, languages."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -26,11 +29,34 @@ def _a_zone(text: str) -> str:
     return text
 
 
+ADDRESS = r"""[^\s<>@,;"]+@[^\s<>@,;"]+"""
+
+
+def _a_mailbox(text: str) -> str:
+    if any(unicodedata.category(sign)[0] == "C" for sign in text):
+        raise ValueError("an address has no line breaks and no invisible signs")
+    if not re.fullmatch(f"{ADDRESS}|[^<>@]*<{ADDRESS}>", text):
+        raise ValueError("an address looks like anna@example.org, one for each entry")
+    return text
+
+
+def _a_sink(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("url must look like https://host/path")
+    if parts.username or parts.password:
+        raise ValueError("url carries a login; use secret_file")
+    return text
+
+
+Mailbox = Annotated[str, AfterValidator(_a_mailbox)]
+SinkUrl = Annotated[str, AfterValidator(_a_sink)]
+Language = Literal["en", "de"]
 Id = Annotated[str, AfterValidator(_an_id)]
 Zone = Annotated[str, AfterValidator(_a_zone)]
 
 
 class Strict(BaseModel):
-    """A table without unknown keys."""
+    """A table of a config file: an unknown key is an error, and nothing changes once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -14,7 +14,8 @@ from cryptography import x509
 
 from cellherd.config import read_secret
 from cellherd.doctor import Found
-from cellherd.settings import FleetConfig, Influx, Mail, Telegram
+from cellherd.settings import FleetConfig, Influx
+from cellherd.settings_people import Mail, Telegram
 from pipeline.enrolment.places import tls_of
 from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.running import is_running
