@@ -2,8 +2,7 @@
 
 The words stand in `catalogue/`: `ids.toml` for the meanings, one file a brand for its codes, `rules.toml` for the
 numbers that makers and guides give, `doubtful.toml` for claims that we do not follow, `languages/` for the words of
-`ids.toml` in other languages. All are meant to be edited by
-people who know batteries, not Python.
+`ids.toml` in other languages. All are meant to be edited by people who know batteries, not Python.
 """
 
 from __future__ import annotations
