@@ -5,20 +5,25 @@ The state machine makes messages and knows no channel; a channel knows neither f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, Literal, Protocol
 
 from cellherd.errors import CellherdError
+from pipeline.sentences import ENGLISH, say
 
-ChannelName = Literal["telegram", "mail"]
+ChannelName = Literal["telegram", "mail", "webhook"]
+PROGRAMS = frozenset({"webhook"})
+"""Channels to programs: they take every message at once, and no summary instead of many."""
 Kind = Literal["raised", "again", "changed", "resolved", "escalated", "chattering", "digest", "summary", "test"]
 """Why a message is sent. `changed` (acknowledged, snoozed, hidden) is worth an edit and never a new message."""
-Choice = Literal["ack", "snooze"]
+Choice = Literal["ack", "snooze", "module"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A chat id or a mail address."""
+    """A chat id, a mail address or a webhook's id."""
 
     channel: ChannelName
     address: str
@@ -32,6 +37,7 @@ class Message:
     one trouble share; `answers` is the key of the one before. `brief` is Telegram's HTML, at most 1,024 characters, so
     that it fits under a picture. `handle` is what buttons and commands name (at most 16 characters, "" where there is
     nothing to act upon) and `choices` what may be done about it now. `repeat`: an earlier attempt may have arrived.
+    `facts` is the same for programs, as JSON has it.
     """
 
     key: str
@@ -46,19 +52,27 @@ class Message:
     handle: str = ""
     choices: tuple[Choice, ...] = ()
     repeat: bool = False
+    language: str = ENGLISH
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NotSent(CellherdError):
     """A message that did not leave. `retry_s`: the other side's wish; `final`: no attempt will ever help.
 
-    `unsure`: it may have arrived nevertheless, so the next attempt is marked as a possible repeat.
+    `unsure`: it may have arrived nevertheless, so the next attempt is marked as a possible repeat. `gone`: the address
+    takes nothing from us any more; `moved`: it has another name now.
     """
 
-    def __init__(self, reason: str, *, retry_s: float | None = None, final: bool = False, unsure: bool = False) -> None:
+    def __init__(  # noqa: PLR0913 - what the other side may have said
+        self, reason: str, *, retry_s: float | None = None, final: bool = False, unsure: bool = False,
+        gone: bool = False, moved: str = "",
+    ) -> None:  # fmt: skip
         super().__init__(reason)
         self.retry_s = retry_s
         self.final = final
         self.unsure = unsure
+        self.gone = gone
+        self.moved = moved
 
 
 class Channel(Protocol):
@@ -82,4 +96,5 @@ def marked(message: Message) -> tuple[str, str]:
     """Subject and brief as they are shown: with a word of warning if the message may be a repeat."""
     if not message.repeat:
         return message.subject, message.brief
-    return f"(may be a repeat) {message.subject}", f"<i>may be a repeat</i>\n{message.brief}"
+    word = say(message.language, "repeat")
+    return f"({word}) {message.subject}", f"<i>{escape(word)}</i>\n{message.brief}"
