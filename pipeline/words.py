@@ -1,4 +1,4 @@
-"""A finding as a person hears it: what, where, how much, since when, how sure, why, and what to do next.
+"""A finding or an event as a person hears it: what, where, how much, since when, how sure, why, and what to do next.
 
 The report, Telegram and e-mail all say the same, so the words are made here. Everything is plain text: whoever shows
 it escapes it. The fault catalogue gives the meaning; numbers come from the finding.
@@ -16,11 +16,12 @@ from urllib.parse import urlencode
 
 from cellherd.config import FleetConfig
 from cellherd.faults import Fault, catalogue
+from pipeline.sentences import ENGLISH, decimal, say
 
 Finding = Mapping[str, Any]
 """One row of the table `finding` (design A.5)."""
 
-URGENCY = {1: "Act now", 2: "Today", 3: "When you are there", 4: "For the record"}
+URGENCY = {priority: say(ENGLISH, f"urgency_{priority}") for priority in (1, 2, 3, 4)}
 """What a priority means to the person who reads it."""
 
 UNITS = {
@@ -31,10 +32,22 @@ UNITS = {
     "degC": (1, "°C", 1),
     "K": (1, "K", 1),
     "mV": (1, "mV", 0),
+    "mV as V": (0.001, "V", 1),
     "count": (1, "times", 0),
     "ms": (1 / 60_000, "min", 0),
 }
 """Units of the data that people do not use: the factor, their own unit and its decimals."""
+
+BESIDE = (
+    ("soc", "soc_pm", "0.1 %"),
+    ("current", "current_ma", "mA"),
+    ("voltage", "voltage_mv", "mV as V"),
+    ("temperature", "tmax", "0.1 degC"),
+)
+"""What is told of the moment of an event: sentence, key in its evidence's numbers, unit."""
+BEFORE_MS = 2 * 3_600_000
+AFTER_MS = 3_600_000
+"""The time around an event that the dashboard opens with."""
 
 IDENTITY = ("analysis", "pattern", "site", "stack", "module")
 """A trouble may get worse, or turn out to be another cell's, and is still the same one."""
@@ -56,24 +69,34 @@ class Told:
     actions: tuple[str, ...]
     safety: str
     link: str
+    fault: str = ""
+    beside: str = ""
+    code: str = ""
+    never: tuple[str, ...] = ()
+    runbook: str = ""
 
 
-def tell(finding: Finding, fleet: FleetConfig) -> Told:
-    """Put a finding into words; what the catalogue does not know is shown by its own name."""
-    fault = catalogue().get(finding.get("fault") or "")
+def tell(finding: Finding, fleet: FleetConfig, language: str = ENGLISH) -> Told:
+    """Put a finding or an event into words; what the catalogue does not know is shown by its own name."""
+    fault = catalogue(language).get(finding.get("fault") or "")
     return Told(
         fingerprint=fingerprint(finding),
         priority=finding.get("priority") or (fault.priority if fault else 3),
         what=fault.title if fault else _plain(finding.get("fault") or finding.get("pattern") or "finding"),
-        where=place(finding, fleet),
-        numbers=_numbers(finding),
-        since=_since(finding),
-        sure=_sure(finding.get("confidence")),
-        reasons=tuple(_reason(entry) for entry in _entries(finding.get("reasons"))),
+        where=place(finding, fleet, language),
+        numbers=_numbers(finding, language),
+        since=_since(finding, language),
+        sure=_sure(finding.get("confidence"), language),
+        reasons=tuple(_reason(entry, language) for entry in _entries(finding.get("reasons"))),
         causes=fault.causes if fault else (),
-        actions=_actions(finding, fault),
+        actions=_actions(finding, fault, language),
         safety=fault.safety if fault else "",
         link=_link(finding, fleet),
+        fault=fault.id if fault else "",
+        beside=_beside(finding, language),
+        code=_code(finding),
+        never=fault.never if fault else (),
+        runbook=fleet.alerts.runbook_url.replace("{fault}", fault.id) if fault else "",
     )
 
 
@@ -83,61 +106,88 @@ def fingerprint(finding: Finding) -> str:
     return sha256(said.encode()).hexdigest()[:16]
 
 
-def place(finding: Finding, fleet: FleetConfig) -> str:
+def place(finding: Finding, fleet: FleetConfig, language: str = ENGLISH) -> str:
     """Where: the site's name, then stack, module and cell (from 1)."""
     names = {site.id: site.name or site.id for site in fleet.site}
     site = str(finding.get("site") or "")
-    parts = [names.get(site, site)] if site else ["the whole fleet"]
-    parts += [f"{word} {finding[word]}" for word in ("stack", "module") if finding.get(word)]
-    parts += [f"cell {finding['cell'] + 1}"] if finding.get("cell") is not None else []
+    parts = [names.get(site, site)] if site else [say(language, "whole_fleet")]
+    parts += [say(language, word, name=finding[word]) for word in ("stack", "module") if finding.get(word)]
+    parts += [say(language, "cell", name=finding["cell"] + 1)] if finding.get("cell") is not None else []
     return ", ".join(parts)
 
 
-def quantity(value: float, unit: str | None) -> str:
+def quantity(value: float, unit: str | None, language: str = ENGLISH) -> str:
     """A number with a unit that people use: quantity(231, "0.1 degC") is "23.1 °C"."""
     factor, shown, decimals = UNITS.get(unit or "", (1, unit or "", 0 if float(value).is_integer() else 2))
-    number = f"{value * factor:.{decimals}f}"
-    return f"{number} {shown}".strip()
+    shown = say(language, shown) if unit == "count" else shown
+    return f"{decimal(f'{value * factor:.{decimals}f}', language)} {shown}".strip()
 
 
-def _numbers(finding: Finding) -> str:
+def _numbers(finding: Finding, language: str) -> str:
     value, unit = finding.get("value"), finding.get("value_unit")
     if value is None:
         return ""
     lo, hi, limit = (finding.get(key) for key in ("lo", "hi", "threshold"))
-    beside = [f"limit {quantity(limit, unit)}"] if limit is not None else []
+    beside = [say(language, "limit", limit=quantity(limit, unit, language))] if limit is not None else []
     if lo is not None and hi is not None and lo < hi:
-        beside.append(f"probably between {quantity(lo, unit)} and {quantity(hi, unit)}")
-    return quantity(value, unit) + (f" ({'; '.join(beside)})" if beside else "")
+        beside.append(say(language, "between", lo=quantity(lo, unit, language), hi=quantity(hi, unit, language)))
+    return quantity(value, unit, language) + (f" ({'; '.join(beside)})" if beside else "")
 
 
-def _since(finding: Finding) -> str:
+def _beside(finding: Finding, language: str) -> str:
+    """The rest of the reading at the moment of an event: charge, current, voltage, temperature, cells."""
+    numbers = _evidence(finding).get("numbers")
+    if not isinstance(numbers, dict):
+        return ""
+    known = {key: value for key, value in numbers.items() if isinstance(value, int | float)}
+    said = [
+        say(language, name, value=quantity(known[key], unit, language)) for name, key, unit in BESIDE if key in known
+    ]
+    if "lo" in known and "hi" in known:
+        lo, hi = (quantity(known[key], "mV", language) for key in ("lo", "hi"))
+        said.append(say(language, "cells", lo=lo, hi=hi))
+    return ", ".join(said)
+
+
+def _code(finding: Finding) -> str:
+    """The maker's code, where the device gave one: JK 0x0010."""
+    if finding.get("origin") != "device" or not finding.get("code"):
+        return ""
+    return " ".join(str(finding[key]) for key in ("vendor", "code") if finding.get(key))
+
+
+def _since(finding: Finding, language: str) -> str:
     day, since = finding.get("day"), finding.get("since_day")
     if not isinstance(since, date) or not isinstance(day, date) or since >= day:
-        return f"first seen on {day}" if day else ""
-    days = (day - since).days + 1
-    return f"since {since} ({days} days)"
+        return say(language, "first_seen", day=day) if day else ""
+    return say(language, "since_day", day=since, days=(day - since).days + 1)
 
 
-def _sure(confidence: float | None) -> str:
+def _sure(confidence: float | None, language: str) -> str:
     if confidence is None:
         return ""
-    word = "almost certain" if confidence >= 0.9 else "likely" if confidence >= 0.6 else "a suspicion"
-    return f"{word} ({confidence:.0%})"
+    word = "certain" if confidence >= 0.9 else "likely" if confidence >= 0.6 else "suspicion"
+    return say(language, word, share=f"{confidence:.0%}")
 
 
-def _actions(finding: Finding, fault: Fault | None) -> tuple[str, ...]:
-    known = [catalogue().get(_id(entry)) for entry in _entries(finding.get("action"))]
+def _actions(finding: Finding, fault: Fault | None, language: str) -> tuple[str, ...]:
+    known = [catalogue(language).get(_id(entry)) for entry in _entries(finding.get("action"))]
     named = [step for meant in known if meant for step in meant.actions]
     return tuple(dict.fromkeys(named)) or (fault.actions if fault else ())
 
 
-def _reason(entry: Any) -> str:
+def _reason(entry: Any, language: str) -> str:
     """`{"id": "came_within_24_hours", "value": 4, "threshold": 3, "value_unit": "count"}` as words."""
-    known = catalogue().get(_id(entry))
+    known = catalogue(language).get(_id(entry))
     title = known.title if known else _plain(_id(entry))
-    numbers = _numbers(entry) if isinstance(entry, dict) and isinstance(entry.get("value"), int | float) else ""
+    given = isinstance(entry, dict) and isinstance(entry.get("value"), int | float)
+    numbers = _numbers(entry, language) if given else ""
     return f"{title}: {numbers}" if numbers else title
+
+
+def _evidence(finding: Finding) -> dict[str, Any]:
+    said = json.loads(finding.get("evidence") or "{}")
+    return said if isinstance(said, dict) else {}
 
 
 def _entries(text: str | None) -> list[Any]:
@@ -157,7 +207,12 @@ def _plain(name: str) -> str:
 
 
 def _link(finding: Finding, fleet: FleetConfig) -> str:
+    """The module's dashboard, at the time meant: around an event, else the evidence's own window."""
     if not fleet.dashboard_url or not finding.get("module"):
         return ""
-    chosen = urlencode({f"var-{key}": finding[key] for key in ("site", "stack", "module")})
-    return f"{fleet.dashboard_url.rstrip('/')}/d/fleet-module?{chosen}"
+    chosen = {f"var-{key}": finding[key] for key in ("site", "stack", "module")}
+    ts, window = finding.get("ts"), _evidence(finding)
+    first, last = (ts - BEFORE_MS, ts + AFTER_MS) if ts else (window.get("from_ts"), window.get("to_ts"))
+    if isinstance(first, int) and isinstance(last, int):
+        chosen |= {"from": first, "to": last}
+    return f"{fleet.dashboard_url.rstrip('/')}/d/fleet-module?{urlencode(chosen)}"

@@ -103,7 +103,7 @@ class Notifier:
         now, made = self.clock.wall(), 0
         covered = {site.id: ledger.note(self.database, f"covered.{site.id}") for site in self.fleet.site}
         for entry in self.fleet.person:
-            person = as_person(entry)
+            person = as_person(entry, self.fleet)
             said = json.loads(ledger.note(self.database, f"digest.{person.id}") or '["", 0]')
             morning = Morning(person, said[1] or now - DAY, now, covered)
             if not morning.due(said[0]):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from cellherd import settings_people as settings
 from cellherd.config import FleetConfig
 from cellherd.settings_people import Route
-from pipeline.alerts.channel import Recipient
+from pipeline.alerts.channel import ChannelName, Recipient
 from pipeline.alerts.rules import fits
+from pipeline.sentences import ENGLISH
 
 URGENT = 1
 """The priority that may wake people."""
@@ -25,6 +26,7 @@ class Person:
     tz: str = "UTC"
     quiet: tuple[time, time] | None = None
     digest: time | None = None
+    language: str = ENGLISH
 
     def may_hear_at(self, now: int, priority: int) -> int:
         """The earliest time (UTC ms) at which a message of this priority may reach them: now, or after quiet hours."""
@@ -51,13 +53,30 @@ def told_of(site: str, priority: int, fleet: FleetConfig, now: int) -> list[Pers
 def of_route(route: Route, fleet: FleetConfig, now: int) -> list[Person]:
     """A route's people and bare addresses, Telegram first."""
     named = [person_of(name, fleet, now) for name in route.people]
-    bare = [Recipient("telegram", a) for a in route.telegram] + [Recipient("mail", a) for a in route.mail]
-    return [*named, *(address(way) for way in bare)]
+    language = route.language or fleet.alerts.language
+    return [*named, *(address(way, language) for way in _bare(route))]
 
 
-def address(way: Recipient) -> Person:
+def _bare(route: Route) -> list[Recipient]:
+    named: tuple[tuple[ChannelName, list[str]], ...] = (
+        ("telegram", route.telegram), ("mail", route.mail), ("webhook", route.webhook),
+    )  # fmt: skip
+    return [Recipient(channel, name) for channel, names in named for name in names]
+
+
+def address(way: Recipient, language: str = ENGLISH) -> Person:
     """A bare address as a person: no quiet hours, no digest, no second way."""
-    return Person(f"{way.channel}:{way.address}", (way,))
+    return Person(f"{way.channel}:{way.address}", (way,), language=language)
+
+
+def known(name: str, way: Recipient, fleet: FleetConfig) -> Person:
+    """Whoever was told by this way, which comes first now."""
+    entry = next((entry for entry in fleet.person if entry.id == name), None)
+    if entry is None:
+        spoken = (route.language for route in fleet.route if route.language and way in _bare(route))
+        return address(way, next(spoken, fleet.alerts.language))
+    person = as_person(entry, fleet)
+    return replace(person, ways=(way, *(other for other in person.ways if other != way)))
 
 
 def person_of(name: str, fleet: FleetConfig, now: int) -> Person:
@@ -67,14 +86,15 @@ def person_of(name: str, fleet: FleetConfig, now: int) -> Person:
     while (other := _stands_in(entries[name], now)) and other not in asked:
         asked.add(other)
         name = other
-    return as_person(entries[name])
+    return as_person(entries[name], fleet)
 
 
-def as_person(entry: settings.Person) -> Person:
-    """An entry of fleet.toml."""
+def as_person(entry: settings.Person, fleet: FleetConfig | None = None) -> Person:
+    """An entry of fleet.toml. Who names no language is told in the fleet's."""
     ways = [Recipient("telegram", entry.telegram)] if entry.telegram else []
     ways += [Recipient("mail", entry.mail)] if entry.mail else []
-    return Person(entry.id, tuple(ways), entry.tz, entry.quiet, entry.digest)
+    language = entry.language or (fleet.alerts.language if fleet else ENGLISH)
+    return Person(entry.id, tuple(ways), entry.tz, entry.quiet, entry.digest, language)
 
 
 def _stands_in(entry: settings.Person, now: int) -> str:

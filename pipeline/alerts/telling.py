@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cellherd.config import FleetConfig
-from pipeline.alerts.channel import Message, Recipient
+from pipeline.alerts.addresses import muted_until
+from pipeline.alerts.channel import PROGRAMS, Message
 from pipeline.alerts.messages import listed, message
-from pipeline.alerts.news import clock, news_of, plot_of
+from pipeline.alerts.news import news_of, plot_of
 from pipeline.alerts.outbox import Outbox
-from pipeline.alerts.people import Person, address, as_person, person_of, told_of
+from pipeline.alerts.people import URGENT, Person, known, person_of, told_of
 from pipeline.alerts.rules import MINUTE
 from pipeline.alerts.state import Turn
+from pipeline.sentences import clock, say
 
 HOUR = 60 * MINUTE
 LISTED = 20
@@ -44,7 +46,7 @@ class Teller:
             return [person_of(turn.why, self.fleet, now)]
         people = {person.id: person for person in told_of(turn.alert.site, turn.alert.priority, self.fleet, now)}
         for name, way, _ in self.outbox.told(turn.alert.id, now):
-            people.setdefault(name, self._known(name, way))
+            people.setdefault(name, known(name, way, self.fleet))
         return list(people.values())
 
     def _follow(self, turn: Turn, now: int) -> None:
@@ -53,32 +55,28 @@ class Teller:
             if turn.kind == "resolved" and waits:
                 self.outbox.drop(turn.alert.id, way)
             elif turn.kind == "resolved" or way.channel in self.edits:
-                self._put(turn, self._known(name, way), now)
-
-    def _known(self, name: str, way: Recipient) -> Person:
-        """A person who was told by this way, which comes first now."""
-        entry = next((entry for entry in self.fleet.person if entry.id == name), None)
-        if entry is None:
-            return address(way)
-        person = as_person(entry)
-        ways = (way, *(other for other in person.ways if other != way))
-        return Person(person.id, ways, person.tz, person.quiet, person.digest)
+                self._put(turn, known(name, way, self.fleet), now)
 
     def _put(self, turn: Turn, person: Person, now: int) -> None:
-        urgency = turn.alert.priority
-        said = message(news_of(turn, self.fleet, person.tz, now))
-        silent = turn.kind in ("changed", "resolved") and person.ways[0].channel in self.edits
-        much = not silent and self.outbox.lately(person, now - HOUR) >= self.fleet.alerts.flood_per_hour
+        urgency, way = turn.alert.priority, person.ways[0]
+        said = message(news_of(turn, self.fleet, person, now))
+        silent = turn.kind in ("changed", "resolved") and way.channel in self.edits
+        counted = not silent and way.channel not in PROGRAMS
+        much = counted and self.outbox.lately(person, now - HOUR) >= self.fleet.alerts.flood_per_hour
+        first = person.may_hear_at(now, urgency)
+        if urgency > URGENT:
+            first = max(first, muted_until(self.outbox.database, way))
         self.outbox.put(
-            said, person, now=now, not_before=now if silent else person.may_hear_at(now, urgency), priority=urgency,
-            plot=plot_of(turn.alert) if turn.kind == "raised" else None, state="collapsed" if much else "due",
+            said, person, now=now, not_before=now if silent else first, priority=urgency,
+            plot=plot_of(turn.alert, person.language) if turn.kind not in ("changed", "resolved") else None,
+            state="collapsed" if much else "due",
         )  # fmt: skip
 
     def _summaries(self, now: int) -> None:
         """One message instead of many, for those who have had their share of this hour."""
         for name, way, priority, rows in self.outbox.collapsed():
             last = self.outbox.last(way, "summary")
-            person = self._known(name, way)
+            person = known(name, way, self.fleet)
             if now - last < SUMMARY_MS[min(priority, 3)] or person.may_hear_at(now, priority) > now:
                 continue
             said = summary(f"summary.{way.channel}.{way.address}.{now}", [subject for _, subject in rows], person, now)
@@ -88,7 +86,7 @@ class Teller:
 
 def summary(key: str, subjects: list[str], person: Person, now: int) -> Message:
     """Many messages as one."""
-    more = [f"and {len(subjects) - LISTED} more: cellherd alerts list"] if len(subjects) > LISTED else []
-    return listed(
-        key, "summary", f"{len(subjects)} more alerts until {clock(now, person.tz)}", subjects[:LISTED] + more
-    )
+    language, left = person.language, len(subjects) - LISTED
+    more = [say(language, "summary_more", n=left)] if left > 0 else []
+    title = say(language, "summary_title", n=len(subjects), at=clock(now, person.tz, language))
+    return listed(key, "summary", title, subjects[:LISTED] + more, language)

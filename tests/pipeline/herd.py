@@ -20,7 +20,7 @@ def signal(
 ) -> Signal:
     site, stack, module = (*where.split("/"), "", "")[:3]
     known = catalogue().get(fault)
-    facts = {"fault": fault, "site": site, "stack": stack, "module": module, **more}
+    facts = {"fault": fault, "site": site, "stack": stack, "module": module, "ts": ts, **more}
     return Signal(phase, Cause(fault, site, stack, module), ts, known.priority if known else 1, facts)
 
 

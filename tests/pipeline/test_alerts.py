@@ -181,7 +181,7 @@ def test_hostile_names_are_shown_as_they_are_and_keep_to_telegrams_limits(turn: 
     )
     told = tell(finding(), config)
     made = message(News("k.1", turn, (told,)))
-    assert fault_of({"text": made.brief, "caption": made.brief}) == ""
+    assert fault_of({"text": made.brief, "caption": made.brief, "parse_mode": "HTML"}) == ""
     assert size(made.brief) <= BRIEF
     assert "<script>" not in made.html + made.brief
     assert "\n" not in made.subject
