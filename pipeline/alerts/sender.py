@@ -11,11 +11,13 @@ from typing import Any
 from cellherd.clock import Clock
 from cellherd.config import FleetConfig
 from cellherd.failpoint import failpoint
+from pipeline.alerts import addresses
 from pipeline.alerts.channel import Channel, ChannelName, Message, NotSent
 from pipeline.alerts.messages import listed
 from pipeline.alerts.outbox import EDITED, Delivery, Outbox
 from pipeline.alerts.people import Person, address, as_person
 from pipeline.alerts.rules import MINUTE
+from pipeline.sentences import say
 
 BACKOFF_MS = 15_000
 LONGEST_MS = 60 * MINUTE
@@ -86,6 +88,10 @@ class Sender:
 
     def _try(self, delivery: Delivery) -> tuple[bool, bool]:
         """One attempt: whether the channel wants a pause, and whether the message left."""
+        told = addresses.closed(self.outbox.database, delivery.recipient, self.clock.wall())
+        if told and delivery.spare:
+            self._give_up(delivery, told, self.clock.wall())
+            return False, False
         message = self._with_picture(delivery)
         self.outbox.attempt(delivery.number, self.clock.wall())
         failpoint("alert-attempt")
@@ -97,12 +103,23 @@ class Sender:
             log.exception("a bug in the channel %s", self.name)
             return self._refused(delivery, NotSent(f"{type(error).__name__} in {self.name}", unsure=True)), False
         failpoint("alert-sent")
+        addresses.reopen(self.outbox.database, delivery.recipient)
         self.outbox.sent(delivery.number, self.clock.wall(), reference)
         failpoint("alert-noted")
         return False, True
 
     def _send(self, delivery: Delivery, message: Message) -> str:
-        to = delivery.recipient.address
+        try:
+            return self._tell(delivery, message)
+        except NotSent as error:
+            if not error.moved:
+                raise
+            addresses.move(self.outbox.database, delivery.recipient, error.moved)
+            log.warning("%s %s is %s now: write it into fleet.toml", self.name, delivery.recipient.address, error.moved)
+        return self._tell(delivery, message)
+
+    def _tell(self, delivery: Delivery, message: Message) -> str:
+        to = addresses.now_at(self.outbox.database, delivery.recipient).address
         if delivery.reference and self.way.edits:
             try:
                 return self.way.edit(to, delivery.reference, replace(message, repeat=False))
@@ -123,6 +140,8 @@ class Sender:
     def _refused(self, delivery: Delivery, error: NotSent) -> bool:
         now = self.clock.wall()
         told = f"{self.name} to {delivery.recipient.address}: {error}"
+        if error.gone:
+            addresses.close(self.outbox.database, delivery.recipient, now, told)
         if error.final:
             self.failed.append(told)
             self._give_up(delivery, told, now)
@@ -149,9 +168,10 @@ class Sender:
         entry = next((entry for entry in self.fleet.person if entry.id == name and name != delivery.person), None)
         if entry is None:
             return
-        person = as_person(entry)
-        lines = [f"Not told: {delivery.message.subject}", told]
-        said = listed(f"undelivered.{delivery.number}", "summary", "An alert could not be delivered", lines)
+        person = as_person(entry, self.fleet)
+        lines = [say(person.language, "not_told", subject=delivery.message.subject), told]
+        title = say(person.language, "undelivered")
+        said = listed(f"undelivered.{delivery.number}", "summary", title, lines, person.language)
         ways = [way for way in person.ways if way != delivery.recipient]
         for way in ways[:1]:
             self.outbox.put(said, address(way), now=now, not_before=now, priority=delivery.priority)

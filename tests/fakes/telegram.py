@@ -9,22 +9,59 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs
 
 TOKEN = "12345:a-very-secret-token"  # noqa: S105 - opens nothing
 LIMITS = {"text": 4096, "caption": 1024}
 TAGS = {"b", "i", "a", "code", "pre"}
+HANG = (0, b"")
+"""An answer that never comes."""
+
+
+def size_of(text: str) -> int:
+    """Length as Telegram counts it."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def wrong_buttons(text: str) -> bool:
+    """Whether a keyboard is none, or a button sends back more than 64 bytes."""
+    rows = json.loads(text)["inline_keyboard"]
+    return any(not one["text"] or not 1 <= len(one["callback_data"].encode()) <= 64 for row in rows for one in row)
 
 
 @dataclass
 class Bot:
-    """What arrived, and the answers to give before the normal ones."""
+    """What arrived, and the answers to give before the normal ones: HANG says nothing, bytes are said as they are.
+
+    `updates` wait for the next getUpdates; `polled` are the offsets that were asked for.
+    """
 
     url: str = ""
     sent: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    answers: list[tuple[int, dict[str, Any] | bytes]] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    polled: list[int] = field(default_factory=list)
+    closing: Event = field(default_factory=Event)
+    _number: int = 0
+
+    def judge(self, path: str, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """What the Bot API would answer."""
+        method = path.rpartition("/")[2]
+        if not path.startswith(f"/bot{TOKEN}/"):
+            return 401, {"ok": False, "description": "Unauthorized"}
+        if method == "getUpdates":
+            self.polled.append(int(fields["offset"]))
+            return 200, {"ok": True, "result": [u for u in self.updates if u["update_id"] >= self.polled[-1]]}
+        if method == "answerCallbackQuery":
+            long = size_of(fields.get("text", "")) > 200
+            return (400, {"ok": False, "description": "too long"}) if long else (200, {"ok": True, "result": True})
+        if wrong := fault_of(fields):
+            return 400, {"ok": False, "description": f"Bad Request: {wrong}"}
+        self._number += 1
+        number = int(fields.get("message_id", self._number))
+        return 200, {"ok": True, "result": {"message_id": number, "chat": {"id": fields["chat_id"]}}}
 
 
 class _Markup(HTMLParser):
@@ -50,14 +87,20 @@ class _Markup(HTMLParser):
 def fault_of(fields: dict[str, Any]) -> str:
     """Why Telegram would refuse these fields; empty if it would not."""
     for name, limit in LIMITS.items():
+        if not fields.get("parse_mode"):
+            if size_of(fields.get(name, "")) > limit:
+                return f"{name} is too long"
+            continue
         markup = _Markup()
         markup.feed(fields.get(name, ""))
         markup.close()
         if markup.wrong or markup.open:
             return f"can't parse entities: {markup.wrong or markup.open}"
-        if len(markup.text.encode("utf-16-le")) // 2 > limit:
+        if size_of(markup.text) > limit:
             return f"{name} is too long"
-    return "" if fields.get("text") or fields.get("photo") else "message is empty"
+    if wrong_buttons(fields.get("reply_markup", '{"inline_keyboard": []}')):
+        return "BUTTON_DATA_INVALID"
+    return "" if fields.get("text") or fields.get("photo") or fields.get("caption") else "message is empty"
 
 
 @contextmanager
@@ -69,10 +112,15 @@ def bot_api() -> Iterator[Bot]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             fields = _fields(self.headers["Content-Type"], body)
-            status, answer = bot.answers.pop(0) if bot.answers else _judge(self.path, fields)
-            if status == 200:
-                bot.sent.append({"method": self.path.rpartition("/")[2], **fields})
-            said = json.dumps(answer).encode()
+            method = self.path.rpartition("/")[2]
+            scripted = bot.answers.pop(0) if bot.answers and method != "getUpdates" else None
+            if scripted == HANG:
+                bot.closing.wait()
+                return
+            status, answer = scripted or bot.judge(self.path, fields)
+            if status == 200 and method != "getUpdates":
+                bot.sent.append({"method": method, **fields})
+            said = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
@@ -88,17 +136,10 @@ def bot_api() -> Iterator[Bot]:
     try:
         yield bot
     finally:
+        bot.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def _judge(path: str, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    if not path.startswith(f"/bot{TOKEN}/"):
-        return 401, {"ok": False, "description": "Unauthorized"}
-    if wrong := fault_of(fields):
-        return 400, {"ok": False, "description": f"Bad Request: {wrong}"}
-    return 200, {"ok": True, "result": {"message_id": 1}}
 
 
 def _fields(kind: str, body: bytes) -> dict[str, Any]:
