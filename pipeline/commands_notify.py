@@ -26,7 +26,8 @@ def run(
     Example: cellherd notify run --config /etc/cellherd/fleet.toml --state /var/lib/cellherd
     """
     from pipeline.alerts.deliver import painted  # noqa: PLC0415 - httpx and the engine take a moment; --help must not
-    from pipeline.alerts.picture import painter  # noqa: PLC0415
+    from pipeline.alerts.listening import listeners  # noqa: PLC0415
+    from pipeline.alerts.picture import latest, painter  # noqa: PLC0415
     from pipeline.alerts.service import run as run_notifier  # noqa: PLC0415
     from pipeline.nightly.morning import archive_of  # noqa: PLC0415
 
@@ -35,4 +36,6 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     fleet, folder = load_fleet(config), state or default_state()
-    run_notifier(fleet, folder, stop, painted(painter(archive_of(fleet, folder), fleet)))
+    archive = archive_of(fleet, folder)
+    draw = painted(painter(archive, fleet))
+    run_notifier(fleet, folder, stop, draw, listeners(fleet, folder, latest(archive, fleet), draw))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -31,8 +31,14 @@ TOUCHED = "notify.heartbeat"
 log = logging.getLogger(__name__)
 
 
-def run(fleet: FleetConfig, state: Path, stop: Event, draw: Draw | None = None) -> None:
-    """Tell people until `stop` is set. Raises CellherdError if another notifier is at work, or for a bad secret."""
+def run(
+    fleet: FleetConfig, state: Path, stop: Event, draw: Draw | None = None,
+    beside: Sequence[Callable[[Event], None]] = (),
+) -> None:  # fmt: skip
+    """Tell people until `stop` is set. Raises CellherdError if another notifier is at work, or for a bad secret.
+
+    `beside`: what runs in threads of its own for as long: those who hear what people say.
+    """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and those hold secrets
     ways, beat_url = channels(fleet), read_secret(fleet.alerts.heartbeat_url_file)
     held = ledger.lock(state)
@@ -46,7 +52,7 @@ def run(fleet: FleetConfig, state: Path, stop: Event, draw: Draw | None = None) 
         notifier = Notifier(database, fleet, clock, frozenset(name for name, way in ways.items() if way.edits))
         senders = _senders(state, fleet, clock, ways, draw)
         threads = [Thread(target=_sending, args=(sender, stop), name=f"to {sender.name}") for sender in senders]
-        for thread in threads:
+        for thread in (*threads, *(Thread(target=ear, args=(stop,), daemon=True) for ear in beside)):
             thread.start()
         try:
             notify("READY=1")
