@@ -20,6 +20,7 @@ from pipeline.alerts.outbox import Outbox
 from pipeline.alerts.sender import Draw, NoWay, Sender
 from pipeline.alerts.signals import KEPT, days_of, finding_of
 from pipeline.alerts.telegram import TelegramChannel
+from pipeline.alerts.webhook import WebhookChannel
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +31,7 @@ PATIENCE_S = 60.0
 """How long one delivery waits for a channel that asks for a pause; later ones go on from there."""
 BACKOFF_MS = 90_000
 """The night does not wait for a channel that is down: the next delivery, or the notifier, tries again."""
-NAMES: tuple[ChannelName, ...] = ("telegram", "mail")
+NAMES: tuple[ChannelName, ...] = ("telegram", "mail", "webhook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def channels(fleet: FleetConfig) -> dict[ChannelName, Channel]:
         found["telegram"] = TelegramChannel(fleet.telegram)
     if fleet.mail:
         found["mail"] = MailChannel(fleet.mail)
+    if fleet.webhook:
+        found["webhook"] = WebhookChannel(fleet.webhook)
     return found
 
 
