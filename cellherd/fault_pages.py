@@ -32,7 +32,8 @@ CATEGORIES = {
 def pages() -> dict[str, str]:
     """Every page by its file name."""
     each = {f"{name}.md": _page(_brand_page(name)) for name in brands()}
-    return {"README.md": _page(_overview()), "rules.md": _page(_rules_page()), **each}
+    all_of_them = {"README.md": _overview(), "rules.md": _rules_page(), "runbooks.md": _runbooks()}
+    return {**{name: _page(parts) for name, parts in all_of_them.items()}, **each}
 
 
 def _overview() -> Iterator[str]:
@@ -41,6 +42,7 @@ def _overview() -> Iterator[str]:
     yield "`cellherd faults show CODE` explains any of them, and any code of a brand, at length.\n"
     links = ", ".join(f"[{brand_title(name)}]({name}.md)" for name in brands())
     yield f"Codes by brand: {links}. Numbers and doubtful claims: [rules](rules.md).\n"
+    yield "What an alert means and what to do about it: [runbooks](runbooks.md).\n"
     yield "How sure a code is: " + "; ".join(f"*{word}*, {meaning}" for word, meaning in CONFIDENCE.items()) + ".\n"
     for category, group in groupby(catalogue().values(), key=lambda fault: fault.category):
         yield f"## {CATEGORIES[category]}\n"
@@ -50,7 +52,44 @@ def _overview() -> Iterator[str]:
 def _fault_row(fault: Fault) -> tuple[str, ...]:
     does = fault_words.CUTS[fault.cuts] if fault.severity != "info" else fault_words.STATE["info"]
     first = fault.actions[0] if fault.actions else ""
-    return (f"`{fault.id}`", fault.title, fault_words.URGENCY[fault.priority], does, first)
+    return (f"[`{fault.id}`](runbooks.md#{fault.id})", fault.title, fault_words.URGENCY[fault.priority], does, first)
+
+
+def _runbooks() -> Iterator[str]:
+    yield f"# What an alert means, and what to do\n\n{MADE}\n"
+    yield "One section for each fault, by the name that stands in alerts, events and dashboards. The messages say the"
+    yield "same, in the language of whoever is told. Before any of it:\n"
+    yield "1. `cellherd alerts show ALERT` shows each module concerned, what was told to whom, and why it is kept back."
+    yield "2. `cellherd alerts ack ALERT --by NAME` (or the button) says that you take it on; nobody else is asked."
+    yield "3. Work on the batteries: `cellherd alerts silence 4h --site SITE` keeps back what your work sets off.\n"
+    yield "[All faults in one table](README.md); [how to set up who is told](../alerts-setup.md).\n"
+    for category, group in groupby(catalogue().values(), key=lambda fault: fault.category):
+        yield f"## {CATEGORIES[category]}\n"
+        for fault in group:
+            yield from _runbook(fault)
+
+
+def _runbook(fault: Fault) -> Iterator[str]:
+    yield f"### {fault.id}\n"
+    yield f"**{_cell(fault.title)}** ({fault_words.standing(fault)}).\n"
+    told = {"No fault if": fault.benign_when, "Note": fault.note}
+    yield from (f"{word}: {_cell(text).rstrip('.')}.\n" for word, text in told.items() if text)
+    if shown := ", ".join(fault_words.numbers(fault.numbers)):
+        yield f"Numbers where the device names none: {shown}.\n"
+    steps = {"Likely causes": fault.causes, "What to do": fault.actions, "What not to do": fault.never}
+    for title, lines in steps.items():
+        yield from _steps(title, lines, numbered=lines is fault.actions)
+    if fault.safety:
+        yield f"> **Safety:** {_cell(fault.safety)}\n"
+    if fault.related:
+        yield f"See also: {', '.join(f'[{name}](#{name})' for name in fault.related)}.\n"
+
+
+def _steps(title: str, lines: Sequence[str], *, numbered: bool) -> Iterator[str]:
+    if not lines:
+        return
+    yield f"{title}:\n"
+    yield "\n".join(f"{f'{n}.' if numbered else '-'} {_cell(line)}" for n, line in enumerate(lines, 1)) + "\n"
 
 
 def _brand_page(name: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from io import StringIO
@@ -227,7 +228,17 @@ def test_the_committed_pages_are_those_of_the_catalogue() -> None:
 
 def test_pages_can_be_written_anywhere(tmp_path: Path) -> None:
     fault_pages.main(tmp_path / "faults")
-    assert len(list((tmp_path / "faults").iterdir())) == len(faults.brands()) + 2
+    assert len(list((tmp_path / "faults").iterdir())) == len(faults.brands()) + 3
+
+
+def test_every_fault_has_a_runbook_that_says_what_to_do_and_names_only_faults_that_exist() -> None:
+    page = fault_pages.pages()["runbooks.md"]
+    sections = dict(part.split("\n", 1) for part in page.split("\n### ")[1:])
+    assert set(sections) == set(faults.catalogue())
+    for name, fault in faults.catalogue().items():
+        words = (fault.title, *fault.actions, *fault.never, fault.safety)
+        assert [word for word in words if word.replace("<", "&lt;").replace("|", "\\|") not in sections[name]] == []
+        assert set(re.findall(r"\(#(\w+)\)", sections[name])) <= set(faults.catalogue())
 
 
 # ---- other languages ----
