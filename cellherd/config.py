@@ -126,6 +126,8 @@ def _beside(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     for key, value in table.items():
         if isinstance(value, dict):
             found[key] = _beside(value, folder)
+        elif isinstance(value, list):
+            found[key] = [_beside(each, folder) if isinstance(each, dict) else each for each in value]
         elif key.endswith("_file") and isinstance(value, str) and "/" not in value:
             here = folder / value
             found[key] = str(here) if here.exists() and not _credential(value) else value

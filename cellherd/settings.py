@@ -47,6 +47,15 @@ class Outbox(Strict):
     commit_s: float = Field(default=5.0, gt=0, le=60)
 
 
+class Login(Strict):
+    """With what a device's broker or cloud is entered; secrets stand in the files."""
+
+    username: str | None = None
+    username_file: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+
+
 class Device(Strict):
     """One BMS, or one bus of several. `modules` names the modules by bus address, or in order from the lowest."""
 
@@ -58,6 +67,7 @@ class Device(Strict):
     period_s: float = Field(default=5.0, ge=0.2, le=3600)
     ask: bool = False
     ack: bool = False
+    login: Login | None = None
 
 
 class EdgeConfig(Strict):

@@ -8,28 +8,43 @@ from dataclasses import replace
 
 from cellherd.errors import CellherdError
 from collectors.events import Device
-from collectors.kernel import CanFrame, Chunk, Driver, Poll, Request, converse
-from collectors.links import Link
+from collectors.kernel import CanFrame, Chunk, Driver, Login, Poll, Request, converse
+from collectors.links import Link, line_of
 
 FIRST_MS = 3_000
 """A bus is listened to for so long before the first question."""
 AWAY_MS = 600_000
 """A master that was not heard for so long has gone."""
+ASKED = ("https", "modbus")
+"""Lines on which nobody speaks unasked."""
 log = logging.getLogger(__name__)
 
 
-def configured(driver: Driver, *, ask: bool = False, ack: bool = False) -> Driver:
-    """The driver as `ask` and `ack` of edge.toml want it. Where it can both ask and listen, it listens without `ask`.
+def configured(
+    driver: Driver, *, ask: bool = False, ack: bool = False, link: str = "", login: Login | None = None
+) -> Driver:
+    """The driver as its table in edge.toml wants it. Where it can both ask and listen, it listens without `ask`.
 
-    On CAN the answers to what is asked are heard like everything else; a line of bytes is either asked or listened
-    to. Raises CellherdError where a setting makes no sense.
+    A vendor's API (https:) is asked and cannot be listened to, its broker (cloud:) the other way round; a GX device
+    falls silent unless it is asked, so its driver always asks. On CAN the answers to what is asked are heard like
+    everything else; a line of bytes is either asked or listened to. Raises CellherdError where a setting makes no
+    sense.
     """
     can = "can" in driver.links
     if ask and driver.poll is None:
         raise CellherdError(f"{driver.name} speaks by itself and can only be listened to; take `ask = true` away")
     if ack and not can:
         raise CellherdError(f"{driver.name} is not on CAN, where alone frames are acknowledged; take `ack = true` away")
-    return replace(driver, ask=ask, ack=ack, feed=driver.feed if can or not ask else None)
+    line = line_of(link) if link else ""
+    asked = (ask and not can) or line in ASKED
+    return replace(
+        driver,
+        ask=ask or driver.ask,
+        ack=ack,
+        login=login,
+        feed=driver.feed if not asked or driver.ask else None,
+        poll=None if line == "cloud" else driver.poll,
+    )
 
 
 class Asker:

@@ -23,6 +23,7 @@ from cellherd.reading import Measured
 from collectors.asking import Asker, configured
 from collectors.drivers import driver
 from collectors.events import Device, joined, modules_by_address
+from collectors.kernel import Login
 from collectors.links import Link, open_link
 from collectors.links.capture import Recorder, Replay, WasSilent, read_capture
 from collectors.station import talk
@@ -70,7 +71,7 @@ def read(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
 
 
 def _by_hand(name: str, link: str, address: int | None, ask: bool) -> Device:
-    known = configured(driver(name), ask=ask)
+    known = configured(driver(name), ask=ask, link=link)
     return Device("battery", known, link, known.default_address if address is None else address, {})
 
 
@@ -80,7 +81,8 @@ def _configured(stack: str | None, config: Path, address: int | None, ask: bool)
     devices = load_edge(config).device
     for entry in devices:
         if entry.stack == stack and address in (None, entry.address):
-            known = configured(driver(entry.driver), ask=ask or entry.ask, ack=entry.ack)
+            login = Login(**entry.login.model_dump()) if entry.login else None
+            known = configured(driver(entry.driver), ask=ask or entry.ask, ack=entry.ack, link=entry.link, login=login)
             modules = modules_by_address(known, entry.address, entry.modules)
             place = known.default_address if entry.address is None else entry.address
             return Device(stack, known, entry.link, place, modules, entry.period_s)

@@ -10,7 +10,8 @@ from cellherd.clock import Clock
 from cellherd.reading import Kind, Measured
 from cellherd.topics import BANK
 from collectors.events import Device, Record, Sample, Sink
-from collectors.notices import Notice, Notices
+from collectors.links import NETWORKED, line_of
+from collectors.notices import FROZEN_AFTER, Notice, Notices
 from collectors.slots import Gap, Tally
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,17 @@ class Course:
         self.met = False
         """Whether it has answered since the start."""
         names = list(device.modules.values()) or [device.module_of(Measured())]
-        self._modules = {name: _Module(Tally(self.period_ms), Notices()) for name in names}
+        self._relayed = line_of(device.link) in NETWORKED
+        self._modules = {name: _Module(Tally(self.period_ms), self._fresh()) for name in names}
+
+    def _fresh(self) -> Notices:
+        return Notices(relayed=self._relayed)
+
+    @property
+    def stale(self) -> bool:
+        """Whether what a cloud or a bridge repeats has just counted as old, or has done so for as long again."""
+        found = (module.notices for module in self._modules.values() if module.notices.frozen)
+        return self._relayed and any(notices.same % FROZEN_AFTER == 0 for notices in found)
 
     def slot(self, now: int) -> int:
         """The slot that `now` lies in."""
@@ -115,9 +126,9 @@ class Course:
         if name != BANK:
             text = f"{name} answers, but no module is named for it; add it to `modules`"
             self.notice(name, measured.kind, [("edge", {"code": "unknown_module", "text": text})])
-            self._modules[name] = _Module(Tally(self.period_ms, slot), Notices(), known=True)
+            self._modules[name] = _Module(Tally(self.period_ms, slot), self._fresh(), known=True)
         elif any(module.known for module in self._modules.values()):
-            self._modules[name] = _Module(None, Notices())  # the sum of modules that have their own slots
+            self._modules[name] = _Module(None, self._fresh())  # the sum of modules that have their own slots
         else:  # a device that tells nothing but the sum: it takes over the slots
             self._modules = {name: next(iter(self._modules.values()))}
         return name

@@ -27,6 +27,7 @@ from collectors.entries import Entry, about_edge
 from collectors.events import Device, modules_by_address
 from collectors.hand import Hand
 from collectors.health import Written, health, status
+from collectors.kernel import Login
 from collectors.links import check_link
 from collectors.outbox import Outbox
 from collectors.publish import WILL, Publisher, line_of
@@ -75,7 +76,8 @@ def devices(config: EdgeConfig) -> list[Device]:
     """The devices that edge.toml names. Raises CellherdError for an unknown driver or link, with the nearest right."""
     found = []
     for one in config.device:
-        known = configured(driver(one.driver), ask=one.ask, ack=one.ack)
+        login = Login(**one.login.model_dump()) if one.login else None
+        known = configured(driver(one.driver), ask=one.ask, ack=one.ack, link=one.link, login=login)
         check_link(one.link, known)
         address = known.default_address if one.address is None else one.address
         modules = modules_by_address(known, one.address, one.modules)

@@ -8,9 +8,9 @@ measured; whoever runs it owns the waiting. A device that talks unasked has `fee
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from cellherd.errors import BadFrame, Refused
 from cellherd.reading import Measured
@@ -93,6 +93,42 @@ Permit: TypeAlias = re.Pattern[bytes] | Readable | Registers | CanFrame
 """One line of a read allow-list: a pattern for whole requests, a range of registers, exact registers or CAN frame."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a cloud lets us in with, read from files when a link is opened; never printed."""
+
+    name: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """With what a link logs in: file names as edge.toml gives them, and no secret itself."""
+
+    username: str | None = None
+    username_file: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where a cloud's broker is and what to hear there; `first` are answers that already are frames."""
+
+    host: str
+    port: int
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    topics: tuple[str, ...]
+    first: tuple[bytes, ...] = ()
+
+
+Sign: TypeAlias = Callable[[str, Keys, str, int], Mapping[str, str]]
+"""sign(query, keys, nonce, ms UTC): the headers that make a cloud answer."""
+Enter: TypeAlias = Callable[[], Generator[Request, Answer, Entrance]]
+"""How a driver asks a cloud's API for the way to its broker."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
     """One brand on one interface.
@@ -102,6 +138,9 @@ class Driver:
     ever be sent; a listener's is empty. `line` is what an installer must know of the wiring; `baud`, `gap_s`,
     `timeout_s` and `silence_s` are the protocol's pace. `wake` is sent once to a port that gave no answer.
     `ascii` frames may be given as text; where one `spans_lines`, a text file is one frame as it stands.
+    Over MQTT and HTTPS a frame is `topic payload`, or the payload alone, and a request `topic payload` to be published
+    or `GET /path?query`; {unit} in them, and in the `topics` that are listened to, is what the link names behind its
+    host. `sign` and `enter` belong to clouds. `beat` gives a reply that a device wants to something it says unasked.
     `ask` and `ack` are set by asking.configured: on CAN nothing is sent without the one, and a frame is acknowledged
     only with one of them.
     """
@@ -110,7 +149,7 @@ class Driver:
     brand: str
     title: str
     line: str
-    links: tuple[Literal["serial", "tcp", "modbus", "can", "ble"], ...]
+    links: tuple[Literal["serial", "tcp", "modbus", "can", "ble", "mqtt", "https", "cloud"], ...]
     decode: Decode
     allow: tuple[Permit, ...] = ()
     poll: Poll | None = None
@@ -128,6 +167,11 @@ class Driver:
     wake: Wake | None = None
     ascii: bool = False
     spans_lines: bool = False
+    topics: tuple[str, ...] = ()
+    sign: Sign | None = None
+    enter: Enter | None = None
+    beat: Callable[[bytes], Send | None] | None = None
+    login: Login | None = None
     ask: bool = False
     ack: bool = False
 
@@ -155,7 +199,10 @@ def _covers(permit: Permit, request: Request) -> bool:
     return False
 
 
-def converse(conversation: Conversation, ask: Callable[[Request], Answer]) -> tuple[Measured, ...]:
+Outcome = TypeVar("Outcome")
+
+
+def converse(conversation: Generator[Request, Answer, Outcome], ask: Callable[[Request], Answer]) -> Outcome:
     """Run a poll to its end. What `ask` raises is raised inside the driver, which may do without an optional answer."""
     try:
         request = next(conversation)
@@ -167,5 +214,5 @@ def converse(conversation: Conversation, ask: Callable[[Request], Answer]) -> tu
             else:
                 request = conversation.send(answer)
     except StopIteration as end:
-        measured: tuple[Measured, ...] = end.value
-        return measured
+        outcome: Outcome = end.value
+        return outcome

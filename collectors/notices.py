@@ -29,6 +29,8 @@ class Notices:
     same: int = 0
     frozen: bool = False
     cells: tuple[int | None, ...] = ()
+    relayed: bool = False
+    """Whether a cloud or a bridge stands between: it may repeat old values for hours, cells or none."""
 
     def of(self, measured: Measured, *, daily: bool = False) -> Iterator[Notice]:
         """Everything that changed; with `daily` also who it is, changed or not."""
@@ -57,12 +59,21 @@ class Notices:
         """Said once when a BMS repeats itself while current flows, and once when its cells move again."""
         limit = measured.full_mah * FLOWS_PM // 1000 if measured.full_mah else FLOWS_MA
         flows = abs(measured.current_ma or 0) > limit
-        repeats = flows and bool(measured.cell_mv) and measured.cell_mv == self.cells
-        self.cells = measured.cell_mv
+        now = measured.cell_mv or (_moving(measured) if self.relayed else ())
+        repeats = flows and bool(now) and now == self.cells
+        self.cells = now
         self.same = self.same + 1 if repeats else 0
         if self.same >= FROZEN_AFTER and not self.frozen:
             self.frozen = True
-            yield "edge", {"code": "data_frozen", "text": f"{self.same} equal cell readings while current flows"}
+            yield "edge", {"code": "data_frozen", "text": f"{self.same} equal readings while current flows"}
         elif self.frozen and not repeats and flows:
             self.frozen = False
-            yield "edge", {"code": "data_moving", "text": "cell readings change again"}
+            yield "edge", {"code": "data_moving", "text": "readings change again"}
+
+
+def _moving(measured: Measured) -> tuple[int | None, ...]:
+    """What cannot stand still together while current flows, where there are no cells; () if that is not said."""
+    if measured.voltage_mv is None or measured.current_ma is None:
+        return ()
+    more = (measured.soc_pm, measured.remaining_mah, measured.cell_min_mv, measured.cell_max_mv, measured.power_out_w)
+    return (measured.voltage_mv, measured.current_ma, *more)

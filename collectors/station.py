@@ -168,6 +168,8 @@ class Port:
         for measured in found:
             course.read(measured, course.slot(now), now)
         course.recover()
+        if course.stale:  # only a new session helps, if anything does
+            self._close()
 
     def _failed(self, course: Course, error: CellherdError) -> None:
         now = self._clock.boot()

@@ -15,6 +15,7 @@ WHERE = {
     "daly_can": "collectors.drivers.daly_can",
     "daly_d2": "collectors.drivers.daly_d2",
     "daly_uart": "collectors.drivers.daly_uart",
+    "ecoflow": "collectors.drivers.ecoflow",
     "jbd": "collectors.drivers.jbd",
     "jbd_up16s": "collectors.drivers.jbd_up16s",
     "jk_ble": "collectors.drivers.jk_ble",
@@ -33,6 +34,7 @@ WHERE = {
     "victron_can": "collectors.drivers.victron_can",
     "victron_hex": "collectors.drivers.victron_hex",
     "victron_vedirect": "collectors.drivers.victron_vedirect",
+    "victron_venus": "collectors.drivers.victron_venus",
 }
 """Driver name -> module; the module's last line is `DRIVER`."""
 

@@ -25,6 +25,7 @@ WHERE = {
         "daly_can",
         "daly_d2",
         "daly_uart",
+        "ecoflow",
         "jbd",
         "jbd_up16s",
         "jk_ble",
@@ -43,6 +44,7 @@ WHERE = {
         "victron_can",
         "victron_hex",
         "victron_vedirect",
+        "victron_venus",
     )
 }
 """Driver name -> module; the module's last line is `EMULATOR`."""

@@ -7,11 +7,16 @@ modbus-tcp:host:502                Modbus TCP
 can:can0                           SocketCAN
 slcan:/dev/ttyACM0?bitrate=500000  a USB CAN adapter that speaks slcan; without bitrate the driver's usual one
 virtual:name                       a CAN bus inside this process, for tests
+mqtt:host:1883/UNIT                another broker's topics; UNIT names the device there, without it the first heard
+mqtts:host:8883/UNIT               the same over TLS
+https:api.example.com/UNIT         a vendor's API, asked; UNIT is the serial number
+cloud:api.example.com/UNIT         the vendor's broker, which its API lets us into, listened to
 replay:FILE                        a capture; nothing is sent anywhere
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -57,6 +62,18 @@ class Place:
             raise CellherdError(f"link {self.text!r}: write it as {self.scheme}:host:port")
         return host.strip("[]"), int(port)
 
+    def web(self, usual: int) -> tuple[str, int, str]:
+        """Host, port and unit of a target like host:port/unit. Raises CellherdError."""
+        network, _, unit = self.target.partition("/")
+        shape = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]\s@?]+)(?::(\d{1,5}))?", network)
+        if shape is None or not _UNIT.fullmatch(unit):
+            raise CellherdError(f"link {self.text!r}: write it as {self.scheme}:host:{usual}/UNIT")
+        return shape[1].strip("[]"), int(shape[2] or usual), unit
+
+
+_UNIT = re.compile(r"[A-Za-z0-9_.-]*")
+"""No wildcard and no slash: a unit is one step of a topic."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Scheme:
@@ -73,8 +90,13 @@ _SCHEMES = {
     "can": _Scheme("can", "collectors.links.canbus:open_socketcan"),
     "slcan": _Scheme("can", "collectors.links.canbus:open_slcan", ("bitrate",)),
     "virtual": _Scheme("can", "collectors.links.canbus:open_virtual"),
+    "mqtt": _Scheme("mqtt", "collectors.links.mqtt:open_plain"),
+    "mqtts": _Scheme("mqtt", "collectors.links.mqtt:open_tls"),
+    "https": _Scheme("https", "collectors.links.https:open_https"),
+    "cloud": _Scheme("cloud", "collectors.links.mqtt:open_cloud"),
     "replay": _Scheme("", "collectors.links.capture:open_replay"),
 }
+NETWORKED = ("mqtt", "https", "cloud")
 Opener = Callable[[Place, Driver, Event], Link]
 
 
@@ -110,7 +132,14 @@ def check_link(text: str, driver: Driver) -> Place:
         raise CellherdError(f"{driver.name} does not speak over {place.scheme}:, use {' or '.join(usable)} ({text})")
     if place.scheme in ("tcp", "modbus-tcp"):
         place.host()
+    if line in NETWORKED:
+        place.web(1)
     return place
+
+
+def line_of(text: str) -> str:
+    """What a link text names: serial, modbus, can, mqtt, https, cloud; "" for a capture. Raises CellherdError."""
+    return _SCHEMES[place_of(text).scheme].line
 
 
 def open_link(text: str, driver: Driver, halt: Event | None = None) -> Link:

@@ -49,6 +49,7 @@ READS: dict[str, bytes] = {  # docs/devices/<name>.md
     "ant_old": rb"\x5a\x5a\0\0\x01\x01",  # 5A 5A reads, A5 A5 writes
     "daly_d2": rb"[\xd2\x81-\x90]\x03(?!\0\xce).{6}",  # function 3, and not the password at 00CE
     "daly_uart": rb"\xa5[\x40-\x4f][\x50\x53\x57\x59-\x5b\x90-\x98]\x08\0{8}.",  # 10 to 2F, D9, DA, 00 write
+    "ecoflow": rb"GET /iot-open/sign/(?:device/quota/all\?sn=\{unit\}|certification)",  # PUT sets
     "jbd": rb"\xdd\xa5[\x03\x04\x05\xaa]\0..\x77",  # A5 reads, 5A writes
     "jbd_up16s": rb"[\x01-\x10]\x78.{4}\0\0..",  # 78 reads, 79 writes
     "jk_ble": rb"\xaa\x55\x90\xeb[\x96\x97\xa1]\0{14}.",  # length 0; all other commands set
@@ -60,6 +61,7 @@ READS: dict[str, bytes] = {  # docs/devices/<name>.md
     "pylontech_rs485": rb"~20[0-9A-F]{2}46(?:4[247F]|51|6[123]|9[236])" + HEX16 + rb"(?:[0-9A-F]{2})?" + HEX16 + rb"\r",
     "seplos_v2": rb"~200[0-9A-F]46(?:42|44|51)" + HEX16 + rb"(?:0[0-9A-F])?" + HEX16 + rb"\r",
     "victron_hex": rb":7[0-9A-F]{4}00[0-9A-F]{2}\n",  # 7 gets; 6 restarts, 8 sets
+    "victron_venus": rb"R/\{unit\}/keepalive ",  # W/ writes
 }
 REGISTERS: dict[str, tuple[range, ...]] = {  # that hold measurements, limits and names
     "jk_modbus": (range(0x1000, 0x1124), range(0x1200, 0x1314), range(0x1400, 0x1438), range(0x1448, 0x1470)),
