@@ -59,6 +59,8 @@ class ByteLink:
     def __init__(self, wire: Wire, driver: Driver, framing: Framing, halt: Event) -> None:
         self._wire, self._driver, self._framing, self._halt = wire, driver, framing, halt
         self._quiet_until = 0.0
+        self._beats = 0
+        """Heartbeats of the bytes at hand that were given back."""
         self._asleep = isinstance(wire, SerialWire) and driver.wake is not None
 
     def ask(self, request: Request, *, address: int) -> Answer:
@@ -89,6 +91,10 @@ class ByteLink:
         refuse_unless_permitted(self._driver, request)
         self._halt.wait(max(0.0, self._quiet_until - time.monotonic()))
         sent = self._framing.dress(request, address)
+        if self._driver.beat:
+            self._beats = 0
+            self._reply(self._wire.read())
+            self._beats = 0
         self._wire.drop()
         self._wire.write(sent)
         try:
@@ -109,6 +115,7 @@ class ByteLink:
             looked = over >= STOOD_S  # this process stood still: what came meanwhile counts
             chunk = self._wire.read()
             buffer += chunk
+            self._reply(buffer)
             if chunk and (answer := self._framing.find(request, sent, buffer)) is not None:
                 return answer
         if buffer in (b"", sent):  # an adapter that echoes is no device that answers
@@ -118,6 +125,15 @@ class ByteLink:
         raise BadFrame(
             f"{self._wire.name}: no sound answer to {sent.hex()} among {len(buffer)} bytes {end}", buffer[:512]
         )
+
+    def _reply(self, buffer: bytes) -> None:
+        """Give a device back what it hangs up without, each time it wants that once."""
+        reply = self._driver.beat(buffer) if self._driver.beat else None
+        if reply is None or buffer.count(reply.data) <= self._beats:
+            return
+        refuse_unless_permitted(self._driver, reply)
+        self._wire.write(reply.data)
+        self._beats = buffer.count(reply.data)
 
     def hear(self, timeout: float) -> bytes | None:
         """See Link."""

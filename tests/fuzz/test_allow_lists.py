@@ -50,6 +50,8 @@ READS: dict[str, bytes] = {  # docs/devices/<name>.md
     "daly_d2": rb"[\xd2\x81-\x90]\x03(?!\0\xce).{6}",  # function 3, and not the password at 00CE
     "daly_uart": rb"\xa5[\x40-\x4f][\x50\x53\x57\x59-\x5b\x90-\x98]\x08\0{8}.",  # 10 to 2F, D9, DA, 00 write
     "ecoflow": rb"GET /iot-open/sign/(?:device/quota/all\?sn=\{unit\}|certification)",  # PUT sets
+    "givenergy": rb"YY\0\x01\0(?:\x1c\x01\x02.{10}\0{7}\x08[\x32-\x36]\x04\0\x3c\0\x3c..|"  # 6 writes
+    rb"\x0d\x01\x01.{11})",  # the heartbeat, given back
     "jbd": rb"\xdd\xa5[\x03\x04\x05\xaa]\0..\x77",  # A5 reads, 5A writes
     "jbd_up16s": rb"[\x01-\x10]\x78.{4}\0\0..",  # 78 reads, 79 writes
     "jk_ble": rb"\xaa\x55\x90\xeb[\x96\x97\xa1]\0{14}.",  # length 0; all other commands set
@@ -64,8 +66,14 @@ READS: dict[str, bytes] = {  # docs/devices/<name>.md
     "victron_venus": rb"R/\{unit\}/keepalive ",  # W/ writes
 }
 REGISTERS: dict[str, tuple[range, ...]] = {  # that hold measurements, limits and names
+    "bluetti": (range(50022, 50032), range(51001, 51009), range(51200, 51250)),
+    "foxess": (
+        *(range(11034, 11069), range(31023, 31052), range(31090, 31104)),
+        *(range(37002, 37003), range(37609, 37633), range(39067, 39070)),
+    ),
     "jk_modbus": (range(0x1000, 0x1124), range(0x1200, 0x1314), range(0x1400, 0x1438), range(0x1448, 0x1470)),
     "pylontech_force_modbus": (range(0x1000, 0x1080), range(0x1100, 0x1180), range(0x1400, 0x3000)),
+    "solis": (range(33000, 33200),),
     "seplos_v3": (
         *(range(at, at + 0x100) for at in (0x1000, 0x1100, 0x1200, 0x1300, 0x1700, 0x1800, 0x2000, 0x2100, 0x2200)),
     ),
@@ -77,6 +85,7 @@ CAN = {
     "pylontech_hv_can": re.compile(r"00004200#0[02]0{14}"),
 }
 BUSES = {  # addresses that may stand on a bus; one BMS a port has none
+    "givenergy": range(0x32, 0x37),
     "daly_can": range(1, 17),
     "daly_d2": (*range(1, 17), 0xD2),
     "daly_uart": range(1, 17),
