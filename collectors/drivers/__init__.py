@@ -9,6 +9,7 @@ from cellherd.errors import CellherdError
 from collectors.kernel import Driver
 
 WHERE = {
+    "anker": "collectors.drivers.anker",
     "ant_new": "collectors.drivers.ant_new",
     "ant_old": "collectors.drivers.ant_old",
     "bluetti": "collectors.drivers.bluetti",
@@ -19,6 +20,7 @@ WHERE = {
     "ecoflow": "collectors.drivers.ecoflow",
     "foxess": "collectors.drivers.foxess",
     "givenergy": "collectors.drivers.givenergy",
+    "jackery": "collectors.drivers.jackery",
     "jbd": "collectors.drivers.jbd",
     "jbd_up16s": "collectors.drivers.jbd_up16s",
     "jk_ble": "collectors.drivers.jk_ble",

@@ -19,6 +19,7 @@ from collectors.kernel import Answer, CanFrame, Chunk, Conversation, Driver, Req
 WHERE = {
     name: f"collectors.emulators.{name}"
     for name in (
+        "anker",
         "ant_new",
         "ant_old",
         "bluetti",
@@ -29,6 +30,7 @@ WHERE = {
         "ecoflow",
         "foxess",
         "givenergy",
+        "jackery",
         "jbd",
         "jbd_up16s",
         "jk_ble",
