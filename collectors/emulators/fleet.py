@@ -15,6 +15,7 @@ from collectors import drivers
 from collectors.emulators import framing, wires
 from collectors.emulators.device import EmulatedDevice, Emulator, Truths
 from collectors.kernel import Answer, CanFrame, Chunk, Conversation, Driver, Request, converse
+from collectors.links import NETWORKED
 
 WHERE = {
     name: f"collectors.emulators.{name}"
@@ -97,6 +98,8 @@ def start(spec: Iterable[EmulatedDevice], clock: Clock | None = None, *, can_s: 
 def _wire(device: EmulatedDevice, clock: Clock, can_s: float) -> wires.Wire:
     known = drivers.driver(device.driver)
     acts = device.acts or emulator(device.driver)
+    if {*known.links} <= {*NETWORKED}:
+        raise CellherdError(f"an emulated {device.driver} speaks through a broker or a cloud and hangs on no wire")
     if device.wire in ("virtual", "slcan") and "can" in known.links:
         talk = wires.CanTalk(partial(_broadcast, device, acts, clock), partial(_hear, device, acts, clock), can_s)
         if device.wire == "slcan":
