@@ -16,7 +16,7 @@ from pipeline.limits import DAY
 from pipeline.live.events import Event, Phase
 from pipeline.live.features import Sample
 from pipeline.live.levels import hold, number
-from pipeline.live.profile import interface_of
+from pipeline.live.profile import interface_of, profile_of
 from pipeline.live.state import Episode, Group, Module, Place
 
 LAG_MS = 15_000
@@ -137,7 +137,8 @@ def _was_empty(module: Module) -> bool:
 
 def _unlike(found: Sequence[Module], now: int) -> Iterator[Finding]:
     """Modules in parallel that differ in charge, in voltage behind an open switch, or in size."""
-    sizes = [module.known.capacity_mah for module in found if module.known.capacity_mah]
+    patience = 1000 * max((profile_of(module.known).apart_for_s for module in found), default=0)
+    sizes = [module.known.capacity_mah for module in found if module.known.capacity_mah and not patience]
     ratio = max(sizes, default=0) / min(sizes, default=1)
     least = float(catalogue()["mixed_stack_mismatch"].numbers["ratio"])
     if len(sizes) > 1 and ratio >= least:
@@ -148,7 +149,8 @@ def _unlike(found: Sequence[Module], now: int) -> Iterator[Finding]:
     apart = max(socs, default=0) - min(socs, default=0)
     if len(socs) > 1 and rest and apart >= number("module_imbalance", "soc_pm"):
         limit = float(number("module_imbalance", "soc_pm"))
-        yield Finding("module_imbalance", "", now, hold("module_imbalance", "rest_for_s"), apart, limit, "0.1 %")
+        waits = max(hold("module_imbalance", "rest_for_s"), patience)
+        yield Finding("module_imbalance", "", now, waits, apart, limit, "0.1 %")
     volts = [last.voltage_mv for _, last in fresh if last.voltage_mv and not _open(last)]
     for one, last in fresh:
         if _open(last) and last.voltage_mv and volts:

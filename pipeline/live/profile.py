@@ -56,6 +56,8 @@ class Profile:
     resolution_mv: int = 1
     zero_is_missing: bool = False
     noisy_cells_below: str = ""
+    apart_for_s: int = 0
+    """Packs that are charged one after the other may be this long apart in charge; 0 = they stand in parallel."""
     firmware_floor: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 

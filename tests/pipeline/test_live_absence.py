@@ -84,6 +84,17 @@ def test_who_talks_again_is_back() -> None:
 def test_modules_apart_and_an_open_switch_before_another_voltage() -> None:
     apart = [module("m1", soc_pm=300), module("m2", soc_pm=500)]
     assert [event.fault for event in watch(apart, minutes=16)] == ["module_imbalance"]
+
+
+def test_packs_that_a_station_charges_one_after_the_other_may_be_apart_for_a_day() -> None:
+    packs = [module("main", driver="ecoflow", soc_pm=1000), module("extra", driver="ecoflow", soc_pm=200)]
+    packs[1].known = Known("ecoflow", capacity_mah=40_000)
+    assert watch(packs, minutes=60) == []
+
+
+def test_stations_and_inverters_are_not_held_against_modules() -> None:
+    others = [module(kind, kind=kind, soc_pm=100) for kind in ("station", "inverter", "shunt", "bank")]
+    assert watch([module("m1", soc_pm=900), *others], minutes=30) == []
     open_one = module("m2", voltage_mv=51_000, charge_on=0, discharge_on=0)
     events = watch([module("m1"), open_one], minutes=2)
     assert [(event.fault, event.place[3], event.value) for event in events] == [

@@ -56,6 +56,26 @@ def test_a_bank_beside_its_modules_changes_nothing() -> None:
     assert beside.tables["module_day"]["unit"].to_list() == ["u1", "u2"]
 
 
+@pytest.mark.parametrize("kind", ["station", "inverter", "shunt"])
+def test_what_is_no_module_is_in_no_table_of_modules(kind: str) -> None:
+    other = quiet(current_ma=3_000, module="x", unit="barn.s1.x.1", kind=kind, faults="cell_overvoltage_protection")
+    alone, beside = Shelf(frame(quiet())), Shelf(frame(quiet() + other))
+    nightly(alone, DAY, [BARN])
+    nightly(beside, DAY, [BARN])
+    assert all(alone.tables[table].equals(beside.tables[table]) for table in DAILY)
+
+
+def test_a_module_without_cells_has_a_day_but_no_finding_about_cells() -> None:
+    bounds = local_day(DAY, "UTC")
+    rows = [reading(ts - MIDNIGHT, voltage_mv=27_100) for ts in range(bounds.start, bounds.end, 10 * MINUTE)]
+    shelf = Shelf(frame(rows))
+    nightly(shelf, DAY, [BARN])
+    assert shelf.tables["module_day"].select("unit", "n", "dq").rows() == [("u1", 144, 0)]
+    assert (shelf.tables["cell_day"].height, shelf.tables["spread_hist"].height) == (0, 0)
+    assert {*shelf.tables["finding"]["status"]} <= {"not_observable", "ok"}
+    assert shelf.tables["finding"]["cell"].null_count() == shelf.tables["finding"].height
+
+
 def test_one_serial_at_two_sites_is_two_batteries() -> None:
     rows = quiet(unit="00000000") + quiet(unit="00000000", site="mill", current_ma=5_000)
     shelf = Shelf(frame(rows))
