@@ -68,6 +68,7 @@ class Device(Strict):
     ask: bool = False
     ack: bool = False
     login: Login | None = None
+    preset: str | None = None
 
 
 class EdgeConfig(Strict):

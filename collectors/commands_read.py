@@ -21,7 +21,7 @@ from cellherd.config import load_edge
 from cellherd.errors import BadFrame, CellherdError, Silent
 from cellherd.reading import Measured
 from collectors.asking import Asker, configured
-from collectors.drivers import driver
+from collectors.drivers import chosen, driver
 from collectors.events import Device, joined, modules_by_address
 from collectors.kernel import Login
 from collectors.links import Link, open_link
@@ -82,7 +82,8 @@ def _configured(stack: str | None, config: Path, address: int | None, ask: bool)
     for entry in devices:
         if entry.stack == stack and address in (None, entry.address):
             login = Login(**entry.login.model_dump()) if entry.login else None
-            known = configured(driver(entry.driver), ask=ask or entry.ask, ack=entry.ack, link=entry.link, login=login)
+            known = chosen(entry.driver, entry.preset)
+            known = configured(known, ask=ask or entry.ask, ack=entry.ack, link=entry.link, login=login)
             modules = modules_by_address(known, entry.address, entry.modules)
             place = known.default_address if entry.address is None else entry.address
             return Device(stack, known, entry.link, place, modules, entry.period_s)

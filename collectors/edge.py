@@ -22,7 +22,7 @@ from cellherd.topics import BANK
 from collectors import orders
 from collectors.absence import LOOK_BACK, Absence, Place, last_seen
 from collectors.asking import configured
-from collectors.drivers import driver
+from collectors.drivers import chosen
 from collectors.entries import Entry, about_edge
 from collectors.events import Device, modules_by_address
 from collectors.hand import Hand
@@ -77,7 +77,7 @@ def devices(config: EdgeConfig) -> list[Device]:
     found = []
     for one in config.device:
         login = Login(**one.login.model_dump()) if one.login else None
-        known = configured(driver(one.driver), ask=one.ask, ack=one.ack, link=one.link, login=login)
+        known = configured(chosen(one.driver, one.preset), ask=one.ask, ack=one.ack, link=one.link, login=login)
         check_link(one.link, known)
         address = known.default_address if one.address is None else one.address
         modules = modules_by_address(known, one.address, one.modules)

@@ -28,6 +28,7 @@ WHERE = {
     "jk_modbus": "collectors.drivers.jk_modbus",
     "jk_nw": "collectors.drivers.jk_nw",
     "jk_pb": "collectors.drivers.jk_pb",
+    "mqtt_map": "collectors.drivers.mqtt_map",
     "pace": "collectors.drivers.pace",
     "pylontech_can": "collectors.drivers.pylontech_can",
     "pylontech_console": "collectors.drivers.pylontech_console",
@@ -59,3 +60,14 @@ def driver(name: str) -> Driver:
         raise UnknownDriver(f"no driver {name!r}; {hint}")
     found: Driver = import_module(WHERE[name]).DRIVER
     return found
+
+
+def chosen(name: str, preset: str | None) -> Driver:
+    """The driver of that name; `mqtt_map` with its preset. Raises CellherdError."""
+    if (name == "mqtt_map") != (preset is not None):
+        raise CellherdError("`preset` belongs to mqtt_map, and mqtt_map wants one; `packs` is one to begin with")
+    if preset is None:
+        return driver(name)
+    from collectors.drivers.mqtt_map import mapped  # noqa: PLC0415 - drivers are imported when asked for
+
+    return mapped(preset)

@@ -39,6 +39,7 @@ WHERE = {
         "jk_modbus",
         "jk_nw",
         "jk_pb",
+        "mqtt_map",
         "pace",
         "pylontech_can",
         "pylontech_console",

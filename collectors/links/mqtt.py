@@ -52,6 +52,9 @@ class MqttLink:
     def __init__(self, broker: Broker, driver: Driver, halt: Event, first: Iterable[bytes] = ()) -> None:
         self._broker, self._driver, self._halt, self._unit = broker, driver, halt, broker.unit
         self._name = f"{broker.host}:{broker.port}"
+        steps = [step for topic in broker.topics for step in topic.split("/")]
+        if not steps or (not self._unit and any(UNIT in step and step != UNIT for step in steps)):
+            raise LinkError(f"{self._name}: say what is meant there, `preset` and mqtt:host:{broker.port}/NAME")
         self._inbox = deque[bytes](first, maxlen=INBOX)
         self._in, self._refused = False, ""
         self._client = self._made()

@@ -32,7 +32,7 @@ FAULTS = {  # what each brand's device reports, in words that the brand has
 KINDS = {"anker": "station", "jackery": "station", "solis": "bank", "foxess": "bank"}
 WIRED = {"bluetti": 1, "foxess": 247, "givenergy": 0x32, "solis": 1}
 PORTAL = "c0619ab1b2c3"
-TOPICS = {"jackery": "E2000", "anker": "SN1", "victron_venus": PORTAL}
+TOPICS = {"jackery": "E2000", "anker": "SN1", "victron_venus": PORTAL, "mqtt_map": "shed"}
 
 
 def ill(name: str, truths: Truths) -> Truths:
@@ -66,7 +66,7 @@ def speaking(broker: House, batteries: dict[int, Battery]) -> Iterator[None]:
 
     def run() -> None:
         while not stop.wait(0.5):
-            for name in ("jackery", "anker"):
+            for name in ("jackery", "anker", "mqtt_map"):
                 push = emulator(name).push
                 broker.say(push(truths(name, 1)) if push else [])
             awake = [topic for topic in broker.heard if topic == f"R/{PORTAL}/keepalive"]
@@ -101,8 +101,9 @@ def edge_devices(running: list[Running], api: Cloud, broker: House, folder: Path
     links = {scheme: f"{scheme}:localhost:{api.port}/{SERIAL}" for scheme in ("https", "cloud")}
     told += [entry(f"ecoflow-{scheme}", "ecoflow", link, '["main"]', login) for scheme, link in links.items()]
     for name, unit in TOPICS.items():
-        at = 512 if name == "victron_venus" else 0
-        told.append(entry(name, name, f"mqtt:127.0.0.1:{broker.port}/{unit}", f'{{ "{at}" = "m1" }}'))
+        at = {"victron_venus": 512, "mqtt_map": 1}.get(name, 0)
+        more = 'preset = "packs"\n' if name == "mqtt_map" else ""
+        told.append(entry(name, name, f"mqtt:127.0.0.1:{broker.port}/{unit}", f'{{ "{at}" = "m1" }}') + more)
     return "".join(told)
 
 

@@ -19,7 +19,7 @@ import pytest
 from cellherd.errors import BadFrame, CellherdError, LinkError, Refused, Silent
 from cellherd.secrecy import Formatter
 from collectors.asking import configured
-from collectors.drivers import WHERE, driver, ecoflow, givenergy
+from collectors.drivers import WHERE, chosen, driver, ecoflow, givenergy
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.ecoflow import quota as quota_of
 from collectors.events import Device, Record, Sample
@@ -432,6 +432,12 @@ def test_a_link_text_that_makes_no_sense_is_refused(text: str) -> None:
     name = "ecoflow" if text.startswith(("https", "cloud")) else "jackery"
     with pytest.raises(CellherdError):
         check_link(text, driver(name))
+
+
+def test_a_map_without_a_preset_or_a_name_is_not_opened() -> None:
+    for known in (driver("mqtt_map"), chosen("mqtt_map", "homeassistant")):
+        with pytest.raises(LinkError, match="say what is meant"):
+            open_link("mqtt:127.0.0.1:1", known, Event())
 
 
 def test_a_link_text_is_taken_apart() -> None:
