@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cellherd.clock import SystemClock
 from cellherd.errors import BadFrame, CellherdError, Silent
+from collectors.asking import configured
 from collectors.drivers import driver
 from collectors.events import Device
 from collectors.links import Link, open_link
@@ -38,7 +39,7 @@ def capture(  # noqa: PLR0913, PLR0917 - each parameter is an option of the comm
 
     Example: cellherd capture --driver jbd --link serial:/dev/ttyUSB0 -o jbd.jsonl --seconds 120
     """
-    known = driver(name)
+    known = configured(driver(name), link=link)
     device = Device("battery", known, link, known.default_address if address is None else address, {})
     said = Text("")
     with closing(open_link(link, known)) as line, _new(out) as file:

@@ -72,7 +72,8 @@ MODBUS = [name for name in WIRED if "modbus" in driver(name).links]
 @pytest.mark.parametrize("name", [*ASKED, *MODBUS])
 def test_both_sides_of_a_conversation_are_in_the_file_and_say_the_same_again(name: str, tmp_path: Path) -> None:
     file = tmp_path / "both.jsonl"
-    (running,) = start([EmulatedDevice(name, {driver(name).default_address: Battery(Plan())})])
+    wire = "tcp" if driver(name).links == ("tcp",) else "pty"
+    (running,) = start([EmulatedDevice(name, {driver(name).default_address: Battery(Plan())}, wire)])
     try:
         call(
             "capture", "--driver", name, "--link", running.link, "-o", str(file), "--seconds", "0", "--period-s", "0.2"

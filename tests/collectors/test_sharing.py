@@ -37,7 +37,7 @@ def test_a_driver_without_addresses_reads_one_bms_a_port(name: str) -> None:
     known = driver(name)
     if known.feed or known.whole_bus or not known.poll or known.links == ("ble",):
         return
-    link = "modbus:bus" if "modbus" in known.links else "serial:bus"
+    link = {"modbus": "modbus:bus", "serial": "serial:bus", "tcp": "tcp:host:8899"}[known.links[0]]
     entry = {"stack": "cellar", "driver": name, "link": link, "modules": ["m1", "m2"]}
     found = devices(EdgeConfig.model_validate({"edge": "pi", "device": [entry]}))
     alone = name in {"ant_new", "ant_old", "jbd", "jk_nw", "victron_hex"}
