@@ -1,20 +1,30 @@
-"""`cellherd influx setup`: buckets, InfluxQL names and tokens, as fleet.toml wants them."""
+"""`cellherd influx`: buckets, InfluxQL names and tokens as fleet.toml wants them, and the archive written once more."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cellherd.config import load_fleet, read_secret
+from cellherd.clock import SystemClock
+from cellherd.config import FleetConfig, load_fleet, read_secret
 from cellherd.errors import CellherdError
+from cellherd.paths import default_state
+from pipeline.commands_events import day_of
+from pipeline.nightly.morning import archive_of, refused
+from pipeline.stores.influx import InfluxWriter
 from pipeline.stores.influx_setup import Server, wanted
+from pipeline.stores.refill import points
+
+Config = Annotated[Path, typer.Option(help="fleet.toml", envvar="CELLHERD_CONFIG")]
 
 
 def setup(
     admin_token_file: Annotated[Path, typer.Option(help="File with a token that may make buckets and tokens.")],
-    config: Annotated[Path, typer.Option(help="fleet.toml", envvar="CELLHERD_CONFIG")] = Path("fleet.toml"),
+    config: Config = Path("fleet.toml"),
     out: Annotated[Path, typer.Option(help="Folder for the new tokens' files, mode 0600.")] = Path("secrets"),
     renew: Annotated[bool, typer.Option("--renew", help="New tokens in place of the old ones.")] = False,
 ) -> None:
@@ -39,3 +49,57 @@ def setup(
         server.close()
     for line in did or ["everything was there already"]:
         typer.echo(line)
+
+
+def fill(
+    since: Annotated[str | None, typer.Option(help="From this UTC day on, YYYY-MM-DD; default: a week ago.")] = None,
+    until: Annotated[str | None, typer.Option(help="To this day; default: today.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for line protocol files in place of InfluxDB.")] = None,
+    config: Config = Path("fleet.toml"),
+    state: Annotated[Path | None, typer.Option(help="State folder.")] = None,
+) -> None:
+    """Write what the archive holds into InfluxDB once more, or into files `live.lp` and `nightly.lp`.
+
+    For an InfluxDB that came later or lost its disk. What is there already stays as it is.
+
+    Example: cellherd influx fill --since 2026-06-01
+
+    Example: cellherd influx fill --out points; cellherd dashboards render --points points
+    """
+    fleet, today = load_fleet(config), datetime.fromtimestamp(SystemClock().wall() / 1000, UTC).date()
+    first = day_of(since) if since else today - timedelta(days=7)
+    days = (first, day_of(until) if until else today)
+    if out is not None:
+        _to_files(fleet, state or default_state(), days, out)
+    elif fleet.influx is None:
+        raise CellherdError(f"{config} has no [influx] with its url; --out FOLDER writes files")
+    else:
+        _to_influx(fleet, state or default_state(), days)
+
+
+def _to_files(fleet: FleetConfig, state: Path, days: tuple[date, date], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    sites, count = {site.id: site for site in fleet.site}, 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((out / f"{name}.lp").open("wb")) for name in ("live", "nightly")}
+        for bucket, lines in points(archive_of(fleet, state), sites, *days):
+            files[bucket].write(lines)
+            count += lines.count(b"\n")
+    typer.echo(f"{out}: {count} points from {days[0]} to {days[1]}")
+
+
+def _to_influx(fleet: FleetConfig, state: Path, days: tuple[date, date]) -> None:
+    influx, count = fleet.influx, 0
+    if influx is None:
+        return
+    for installer in sorted({site.installer for site in fleet.site}) if influx.by_installer() else [None]:
+        own = influx.of(installer or "")
+        sites = {site.id: site for site in fleet.site if installer in (None, site.installer)}
+        buckets, writer = {"live": own.bucket, "nightly": own.derived_bucket}, InfluxWriter(own, refused)
+        try:
+            for bucket, lines in points(archive_of(fleet, state), sites, *days):
+                writer.write(buckets[bucket], lines)
+                count += lines.count(b"\n")
+        finally:
+            writer.close()
+    typer.echo(f"InfluxDB at {influx.url}: {count} points from {days[0]} to {days[1]}")

@@ -100,6 +100,28 @@ def tell(finding: Finding, fleet: FleetConfig, language: str = ENGLISH) -> Told:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A finding on one line: what, its numbers, the reasons, the first thing to do, and for how many days."""
+
+    what: str
+    numbers: str
+    why: str
+    todo: str
+    days: int
+
+
+def brief(finding: Finding) -> Brief:
+    """A finding in the few words that a table's row has room for."""
+    fault = catalogue().get(finding.get("fault") or "")
+    reasons = [_reason(entry) for entry in _entries(finding.get("reasons"))]
+    day, since = finding.get("day"), finding.get("since_day")
+    lasting = (day - since).days + 1 if isinstance(day, date) and isinstance(since, date) else 1
+    actions = _actions(finding, fault)
+    what = fault.title if fault else _plain(finding.get("fault") or finding.get("pattern") or "finding")
+    return Brief(what, _numbers(finding), "; ".join(reasons), actions[0] if actions else "", max(1, lasting))
+
+
 def fingerprint(finding: Finding) -> str:
     """Sixteen hex digits of what makes two findings the same trouble; the day is no part of it."""
     said = json.dumps([finding.get(key) for key in IDENTITY])

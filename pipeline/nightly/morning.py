@@ -13,11 +13,10 @@ from pipeline.alerts import Delivered, deliver
 from pipeline.alerts.picture import painter
 from pipeline.nightly.site_day import Night, Publish, Site
 from pipeline.stores.archive import Archive
+from pipeline.stores.derived import DERIVED
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxWriter
-from pipeline.stores.lines import finding_lines, module_day_lines
 
-LINES = {"finding": finding_lines, "module_day": module_day_lines}
 log = logging.getLogger(__name__)
 
 
@@ -36,21 +35,24 @@ def to_influx(fleet: FleetConfig) -> Publish | None:
     sites = {site.id: site for site in fleet.site}
     own = sorted({site.installer for site in fleet.site}) if fleet.influx.by_installer() else [None]
     settings = {installer: fleet.influx.of(installer or "") for installer in own}
-    writers = {installer: InfluxWriter(one, _refused) for installer, one in settings.items()}
+    writers = {installer: InfluxWriter(one, refused) for installer, one in settings.items()}
 
     def publish(table: str, frame: pl.DataFrame) -> None:
+        if table not in DERIVED:
+            return
         for installer, writer in writers.items():
             theirs = [name for name, site in sites.items() if installer in (None, site.installer)]
             rows = frame if installer is None else frame.filter(pl.col("site").is_in(theirs))
             try:
-                writer.write(writer.settings.derived_bucket, LINES[table](rows, sites))
+                writer.write(writer.settings.derived_bucket, DERIVED[table](rows, sites))
             except StoreAway as error:
                 log.warning("%s is not on the dashboards: %s", table, error)
 
     return publish
 
 
-def _refused(line: bytes, why: str) -> None:
+def refused(line: bytes, why: str) -> None:
+    """Say which line InfluxDB did not take."""
     log.warning("InfluxDB refuses %r: %s", line[:200], why)
 
 

@@ -59,7 +59,7 @@ class Night:
 Progress: TypeAlias = Callable[[int, int], None]
 """Told after each part: how many sites are done, and of how many."""
 Publish: TypeAlias = Callable[[str, pl.DataFrame], None]
-"""Given module_day and finding once they are in the archive."""
+"""Given each of the night's tables, and finding last, once they are in the archive."""
 
 
 def sites_of(fleet: FleetConfig) -> list[Site]:
@@ -96,8 +96,8 @@ def nightly(
         for table in DAILY:
             _replace(store, table, tables[table], part)
             rows[table] += tables[table].height
-        if publish:
-            publish("module_day", tables["module_day"])
+            if publish:
+                publish(table, tables[table])
         findings.append(tables["finding"])
         upto |= dict(part.roster.group_by("site").agg(pl.col("upto").max()).iter_rows())
         done += len(part.sites)

@@ -16,7 +16,7 @@ import polars as pl
 
 from cellherd.faults import catalogue
 from cellherd.settings import Site
-from pipeline.days import local_day
+from pipeline.limits import HOUR
 from pipeline.schema import CELL_COLUMNS, MODULE_DAY, PLACE, SCALAR_COLUMNS, TEMP_COLUMNS
 
 _PLAIN = re.compile(r"[a-z][a-z0-9_]*")
@@ -80,11 +80,13 @@ def _field(values: pl.Series) -> list[pl.Expr]:
 
 
 def module_lines(readings: pl.DataFrame, sites: Sites) -> bytes:
-    """Measurement `module` of readings: scalars, cells, temperatures, minimum, maximum, mean, spread of cells."""
+    """Measurement `module`: scalars, cells, temperatures; minimum, maximum, mean, spread of cells; the warmest."""
     cells = [name for name in CELL_COLUMNS if readings[name].null_count() < len(readings)]
     own = [name for name in SCALAR_COLUMNS if name not in ("cell_min_mv", "cell_max_mv")]
     kept = ("ts", *_MODULE, "kind", *own, *CELL_COLUMNS, *TEMP_COLUMNS, "faults", "clk")
-    return lines("module", (*_MODULE, "kind"), _placed(readings, sites).select(*kept, **_of_cells(cells)))
+    hot = pl.coalesce(pl.max_horizontal(TEMP_COLUMNS), "temp_max_dc").cast(pl.Int64)
+    told = placed(readings, sites).select(*kept, **_of_cells(cells), temp_hot_dc=hot)
+    return lines("module", (*_MODULE, "kind"), told)
 
 
 def _of_cells(cells: list[str]) -> dict[str, pl.Expr]:
@@ -108,20 +110,20 @@ def fault_lines(events: pl.DataFrame, sites: Sites) -> bytes:
         active=(pl.col("phase") == "enter").cast(pl.Int8), text=_title()
     )
     kept = ("ts", *_MODULE, "fault", "active", "priority", "cell", "value", "code", "text")
-    return lines("fault", (*_MODULE, "fault"), _placed(told, sites).select(kept))
+    return lines("fault", (*_MODULE, "fault"), placed(told, sites).select(kept))
 
 
 def finding_lines(findings: pl.DataFrame, sites: Sites) -> bytes:
-    """Measurement `finding`, at the local midnight of its `day`; the cell is a tag, `-` for a whole module."""
-    told = _at_midnight(findings, sites).with_columns(text=_title())
+    """Measurement `finding`, at noon UTC of its local `day`; the cell is a tag, `-` for a whole module."""
+    told = at_noon(findings).with_columns(text=_title(), unit=pl.col("value_unit").fill_null(""))
     tags = (*_MODULE, "analysis", "pattern", "cell")
-    fields = ("status", "text", "priority", "value", "lo", "hi", "threshold", "confidence", "score")
-    return lines("finding", tags, _placed(told, sites).select("ts", *tags, *fields))
+    fields = ("status", "text", "priority", "value", "lo", "hi", "threshold", "unit", "confidence", "score")
+    return lines("finding", tags, placed(told, sites).select("ts", *tags, *fields))
 
 
 def module_day_lines(days: pl.DataFrame, sites: Sites) -> bytes:
-    """Measurement `module_day`: the table's numbers, at the local midnight of `day`."""
-    frame = _placed(_at_midnight(days, sites), sites)
+    """Measurement `module_day`: the table's numbers, at noon UTC of the local `day`."""
+    frame = placed(at_noon(days), sites)
     return lines("module_day", _MODULE, frame.select("ts", *_MODULE, *_DAY_NUMBERS))
 
 
@@ -129,21 +131,19 @@ def edge_lines(health: pl.DataFrame, sites: Sites) -> bytes:
     """Measurement `edge` of a frame with ts, site, edge and any of the measurement's numbers."""
     numbers = [name for name in _EDGE_NUMBERS if name in health.columns]
     tags = ("installer", "site", "edge")
-    return lines("edge", tags, _placed(health, sites).select("ts", *tags, *numbers))
+    return lines("edge", tags, placed(health, sites).select("ts", *tags, *numbers))
 
 
-def _placed(frame: pl.DataFrame, sites: Sites) -> pl.DataFrame:
+def placed(frame: pl.DataFrame, sites: Sites) -> pl.DataFrame:
+    """The frame with `installer`, who looks after its `site`."""
     installers = {name: site.installer for name, site in sites.items()}
     known = pl.col("site").replace_strict(installers, default=None, return_dtype=pl.String)
     return frame.with_columns(installer=known)
 
 
-def _at_midnight(frame: pl.DataFrame, sites: Sites) -> pl.DataFrame:
-    places = frame.select("site", "day").unique()
-    zones = [sites[site].tz if site in sites else "UTC" for site in places["site"]]
-    starts = [local_day(day, zone).start for day, zone in zip(places["day"], zones, strict=True)]
-    times = places.with_columns(ts=pl.Series(starts, dtype=pl.Int64))
-    return frame.join(times, on=["site", "day"], nulls_equal=True, maintain_order="left")
+def at_noon(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `ts`, noon UTC (ms) of its `day`: GROUP BY time(1d) and every calendar then agree."""
+    return frame.with_columns(ts=pl.col("day").cast(pl.Datetime("ms")).dt.epoch("ms") + 12 * HOUR)
 
 
 def _title() -> pl.Expr:

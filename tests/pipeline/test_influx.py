@@ -28,7 +28,7 @@ from tests.services import Service, free_port
 
 SITES = {"home": Site(id="home", installer="sun_and_sons", edge="pi0", tz="Europe/Berlin")}
 DAY = date(2025, 11, 21)
-MIDNIGHT = 1_763_679_600_000  # 2025-11-21 00:00 in Berlin
+NOON = 1_763_726_400_000  # 2025-11-21 12:00 UTC
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def test_a_reading_becomes_a_point_with_all_it_said_and_what_its_cells_show() ->
         cells = [row[f"c{i:02}"] for i in range(16)]
         derived = {"cell_min_mv": min(cells), "cell_max_mv": max(cells)}
         derived |= {"cell_mean_mv": sum(cells) / 16, "cell_spread_mv": float(max(cells) - min(cells))}
+        derived["temp_hot_dc"] = max(row[f"t{i:02}"] for i in range(16) if row[f"t{i:02}"] is not None)
         hidden = {
             *place,
             "stream",
@@ -172,13 +173,13 @@ def test_a_fault_enters_and_leaves_and_notes_stay_out() -> None:
     assert enter.fields["text"]
 
 
-def test_findings_and_days_stand_at_the_local_midnight_and_the_whole_module_is_a_dash() -> None:
+def test_findings_and_days_stand_at_noon_utc_of_the_local_day_and_the_whole_module_is_a_dash() -> None:
     findings = frame_of("finding", site=["home", None], day=[DAY] * 2, cell=[None, 3], analysis=["mismatch"] * 2,
                         pattern=["weak"] * 2, status=["finding"] * 2, value=[float("nan"), 2.5])  # fmt: skip
     home, fleet = parse(finding_lines(findings, SITES))
-    assert (home.ts, home.tags["cell"], home.fields) == (MIDNIGHT, "-", {"status": "finding"})
+    assert (home.ts, home.tags["cell"], home.fields) == (NOON, "-", {"status": "finding", "unit": ""})
     assert (fleet.ts, fleet.tags["cell"], fleet.tags["site"], fleet.fields["value"]) == (
-        MIDNIGHT + 3_600_000,
+        NOON,
         "3",
         "-",
         2.5,

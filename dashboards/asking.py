@@ -1,0 +1,110 @@
+"""A question to the measurements (design A.6), as data: written once, it becomes InfluxQL here and Polars next door.
+
+InfluxQL runs on InfluxDB 1, 2 (with a DBRP mapping) and 3. `$timeFilter`, `$__interval` and `$__to` are Grafana's;
+`$site` and its like are the dashboard's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+How = Literal[
+    "raw", "mean", "max", "min", "last", "sum", "count", "median", "spread", "percentile", "elapsed", "share", "power"
+]
+"""Functions of InfluxQL, but for two: `share` is 100 sum(field) / sum(other), `power` mean(field) mean(other)."""
+INTERVAL = "$__interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the answer: a function of a field, divided by `over`. A field /pattern/ gives as many as match."""
+
+    name: str
+    how: How
+    field: str
+    over: float = 1
+    other: str = ""
+    n: int = 0
+
+    def influxql(self) -> str:
+        """The column as text; a pattern cannot be named or divided."""
+        if self.field.startswith("/"):
+            return f"{self.how}({self.field})"
+        field, divided = f'"{self.field}"', "" if self.over == 1 else f" / {self.over:g}"
+        told = {
+            "raw": field,
+            "percentile": f"percentile({field}, {self.n})",
+            "elapsed": f"elapsed({field}, 1m)",
+            "share": f'100 * sum({field}) / sum("{self.other}")',
+            "power": f'mean({field}) * mean("{self.other}")',
+        }.get(self.how, f"{self.how}({field})")
+        return f'{told}{divided} AS "{self.name}"' if told + divided != f'"{self.name}"' else told
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition; `value` is a number, a text, or `$variable`, which may stand for many where `=~` compares."""
+
+    name: str
+    is_: Literal["=", "=~", ">", "<", "!="]
+    value: str | float
+
+    def influxql(self) -> str:
+        """The condition as text; the regular expressions are whole."""
+        if self.is_ == "=~":
+            shown = f"${{{str(self.value)[1:]}:regex}}" if str(self.value).startswith("$") else self.value
+            return f'"{self.name}" =~ /^{shown}$/'
+        value = f"'{self.value}'" if isinstance(self.value, str) else f"{self.value:g}"
+        return f'"{self.name}" {self.is_} {value}'
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question. `of` is a measurement or another question; `back` a time before the end of what is shown, in place of
+    all of it; `every` a width of time; `newest` so many rows, the newest first.
+    """
+
+    of: str | Ask
+    columns: tuple[Column, ...]
+    where: tuple[Where, ...] = ()
+    by: tuple[str, ...] = ()
+    every: str = ""
+    fill: Literal["null", "none", "previous"] = "null"
+    back: str = ""
+    newest: int = 0
+
+    def influxql(self) -> str:
+        """The question as Grafana sends it."""
+        source = f'"{self.of}"' if isinstance(self.of, str) else f"({self.of.influxql()})"
+        columns = ", ".join(column.influxql() for column in self.columns)
+        where = " AND ".join([condition.influxql() for condition in self.where] + self._times())
+        parts = [f"SELECT {columns} FROM {source}", f"WHERE {where}" if where else ""]  # noqa: S608 - our own words; Grafana escapes its variables
+        return " ".join(filter(None, [*parts, *self._groups()]))
+
+    def _times(self) -> list[str]:
+        if isinstance(self.of, Ask) and not self.every:
+            return []
+        return [f"time > ${{__to}}ms - {self.back} AND time <= ${{__to}}ms" if self.back else "$timeFilter"]
+
+    def _groups(self) -> Iterator[str]:
+        groups = [f"time({self.every})"] if self.every else []
+        groups += [f'"{tag}"' for tag in self.by]
+        if groups:
+            yield f"GROUP BY {', '.join(groups)}"
+        if self.every:
+            yield f"fill({self.fill})"
+        if self.newest:
+            yield f"ORDER BY time DESC LIMIT {self.newest}"
+
+    def variables(self) -> set[str]:
+        """Names of the dashboard's variables that it needs."""
+        inner = self.of.variables() if isinstance(self.of, Ask) else set()
+        return inner | {str(w.value)[1:] for w in self.where if str(w.value).startswith("$")}
+
+
+def choices(measurement: str, tag: str, *above: str) -> str:
+    """The question behind a variable: values of a tag, within what is chosen above it."""
+    where = " AND ".join(Where(name, "=~", f"${name}").influxql() for name in above)
+    return f'SHOW TAG VALUES FROM "{measurement}" WITH KEY = "{tag}"' + (f" WHERE {where}" if where else "")

@@ -1,0 +1,1 @@
+"""What each dashboard asks: its data sets, once each."""
