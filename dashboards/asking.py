@@ -32,7 +32,7 @@ class Column:
         """The column as text; a pattern cannot be named or divided."""
         if self.field.startswith("/"):
             return f"{self.how}({self.field})"
-        field, divided = f'"{self.field}"', "" if self.over == 1 else f" / {self.over:g}"
+        field, divided = f'"{self.field}"', "" if self.over == 1 else f" / {_number(self.over)}"
         told = {
             "raw": field,
             "percentile": f"percentile({field}, {self.n})",
@@ -56,7 +56,7 @@ class Where:
         if self.is_ == "=~":
             shown = f"${{{str(self.value)[1:]}:regex}}" if str(self.value).startswith("$") else self.value
             return f'"{self.name}" =~ /^{shown}$/'
-        value = f"'{self.value}'" if isinstance(self.value, str) else f"{self.value:g}"
+        value = f"'{self.value}'" if isinstance(self.value, str) else _number(self.value)
         return f'"{self.name}" {self.is_} {value}'
 
 
@@ -102,6 +102,11 @@ class Ask:
         """Names of the dashboard's variables that it needs."""
         inner = self.of.variables() if isinstance(self.of, Ask) else set()
         return inner | {str(w.value)[1:] for w in self.where if str(w.value).startswith("$")}
+
+
+def _number(value: float) -> str:
+    """As InfluxQL reads it: it knows no exponents."""
+    return str(int(value)) if float(value).is_integer() else f"{value:f}".rstrip("0")
 
 
 def choices(measurement: str, tag: str, *above: str) -> str:

@@ -11,9 +11,15 @@ from grafanalib._gen import DashboardEncoder
 from grafanalib.core import Dashboard
 
 from dashboards.clean import clean
+from dashboards.degradation import degradation
+from dashboards.home import home
+from dashboards.lockouts import lockouts
+from dashboards.mismatch import mismatch
 from dashboards.module import module
+from dashboards.pipeline import pipeline
+from dashboards.site import site
 
-DASHBOARDS: tuple[Callable[[], Dashboard], ...] = (module,)
+DASHBOARDS: tuple[Callable[[], Dashboard], ...] = (home, site, module, lockouts, degradation, mismatch, pipeline)
 OUT = Path(__file__).parent / "out"
 
 

@@ -10,6 +10,8 @@ from grafanalib.core import GridPos
 from dashboards.panels import Viz
 
 COLUMNS = 24
+Line = tuple[int, dict[str, Viz]]
+"""A height, and panels by key."""
 
 
 def panel_id(dashboard: str, key: str) -> int:
@@ -17,13 +19,17 @@ def panel_id(dashboard: str, key: str) -> int:
     return crc32(f"{dashboard}/{key}".encode()) % 1_000_000 + 1
 
 
-def rows(dashboard: str, *lines: tuple[int, dict[str, Viz]]) -> Iterable[Viz]:
-    """Panels with their places; a line is its height and its panels by key, which share the width evenly."""
+def rows(dashboard: str, *lines: Line) -> Iterable[Viz]:
+    """Panels with their places; those without a width share what is left of their line evenly."""
     top = 0
     for height, line in lines:
-        width = COLUMNS // len(line)
-        for at, (key, panel) in enumerate(line.items()):
+        even = [panel for panel in line.values() if not panel.width]
+        rest = COLUMNS - sum(panel.width for panel in line.values())
+        at = 0
+        for key, panel in line.items():
+            width = panel.width or rest // len(even)
             panel.id = panel_id(dashboard, key)
-            panel.gridPos = GridPos(h=height, w=width, x=at * width, y=top)
+            panel.gridPos = GridPos(h=height, w=width, x=at, y=top)
+            at += width
             yield panel
         top += height

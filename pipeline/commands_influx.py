@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -15,10 +15,14 @@ from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from pipeline.commands_events import day_of
 from pipeline.nightly.morning import archive_of, refused
+from pipeline.stores.archive import Archive
 from pipeline.stores.influx import InfluxWriter
-from pipeline.stores.influx_setup import Server, wanted
+from pipeline.stores.influx_setup import Server
+from pipeline.stores.influx_setup import wanted as asked_for
 from pipeline.stores.refill import points
 
+Wanted: TypeAlias = "tuple[Archive, tuple[date, date], str | None]"
+"""From where, which days, and which bucket (None: both)."""
 Config = Annotated[Path, typer.Option(help="fleet.toml", envvar="CELLHERD_CONFIG")]
 
 
@@ -42,7 +46,7 @@ def setup(
     try:
         did = [
             line
-            for one in wanted(fleet.influx, [installer.id for installer in fleet.installer], out)
+            for one in asked_for(fleet.influx, [installer.id for installer in fleet.installer], out)
             for line in server.prepare(one, renew=renew)
         ]
     finally:
@@ -51,9 +55,10 @@ def setup(
         typer.echo(line)
 
 
-def fill(
+def fill(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person types
     since: Annotated[str | None, typer.Option(help="From this UTC day on, YYYY-MM-DD; default: a week ago.")] = None,
     until: Annotated[str | None, typer.Option(help="To this day; default: today.")] = None,
+    only: Annotated[str | None, typer.Option(help="live (readings, faults) or nightly (what was found).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for line protocol files in place of InfluxDB.")] = None,
     config: Config = Path("fleet.toml"),
     state: Annotated[Path | None, typer.Option(help="State folder.")] = None,
@@ -67,29 +72,32 @@ def fill(
     Example: cellherd influx fill --out points; cellherd dashboards render --points points
     """
     fleet, today = load_fleet(config), datetime.fromtimestamp(SystemClock().wall() / 1000, UTC).date()
+    if only not in (None, "live", "nightly"):
+        raise CellherdError(f"--only {only}: there are live and nightly")
     first = day_of(since) if since else today - timedelta(days=7)
     days = (first, day_of(until) if until else today)
     if out is not None:
-        _to_files(fleet, state or default_state(), days, out)
+        _to_files(fleet, (archive_of(fleet, state or default_state()), days, only), out)
     elif fleet.influx is None:
         raise CellherdError(f"{config} has no [influx] with its url; --out FOLDER writes files")
     else:
-        _to_influx(fleet, state or default_state(), days)
+        _to_influx(fleet, (archive_of(fleet, state or default_state()), days, only))
 
 
-def _to_files(fleet: FleetConfig, state: Path, days: tuple[date, date], out: Path) -> None:
+def _to_files(fleet: FleetConfig, wanted: Wanted, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    sites, count = {site.id: site for site in fleet.site}, 0
+    (archive, days, only), sites, count = wanted, {site.id: site for site in fleet.site}, 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((out / f"{name}.lp").open("wb")) for name in ("live", "nightly")}
-        for bucket, lines in points(archive_of(fleet, state), sites, *days):
+        for bucket, lines in points(archive, sites, days, only):
             files[bucket].write(lines)
             count += lines.count(b"\n")
     typer.echo(f"{out}: {count} points from {days[0]} to {days[1]}")
 
 
-def _to_influx(fleet: FleetConfig, state: Path, days: tuple[date, date]) -> None:
+def _to_influx(fleet: FleetConfig, wanted: Wanted) -> None:
     influx, count = fleet.influx, 0
+    archive, days, only = wanted
     if influx is None:
         return
     for installer in sorted({site.installer for site in fleet.site}) if influx.by_installer() else [None]:
@@ -97,7 +105,7 @@ def _to_influx(fleet: FleetConfig, state: Path, days: tuple[date, date]) -> None
         sites = {site.id: site for site in fleet.site if installer in (None, site.installer)}
         buckets, writer = {"live": own.bucket, "nightly": own.derived_bucket}, InfluxWriter(own, refused)
         try:
-            for bucket, lines in points(archive_of(fleet, state), sites, *days):
+            for bucket, lines in points(archive, sites, days, only):
                 writer.write(buckets[bucket], lines)
                 count += lines.count(b"\n")
         finally:

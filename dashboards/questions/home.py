@@ -41,8 +41,8 @@ def _cut() -> Ask:
 
 
 def _count(*only: Where) -> Ask:
-    latest = _latest(one("urgency", "last", "urgency"))
-    return Ask(latest, one("n", "count", "urgency"), only)
+    last = latest(one("urgency", "last", "urgency"))
+    return Ask(last, one("n", "count", "urgency"), only)
 
 
 def _judged(name: str, urgency: int, meaning: str) -> Dataset:

@@ -24,7 +24,7 @@ FOUND = Where("status", "=", "finding")
 def _uneven(by: tuple[str, ...]) -> Ask:
     columns = (
         Column("status", "last", "status"),
-        *_raw("cell", "text", "value", "lo", "hi", "unit", "confidence", "score"),
+        *raw("cell", "text", "value", "lo", "hi", "unit", "confidence", "score"),
     )
     return Ask(
         "finding", columns, (Where("analysis", "=~", "(mismatch|imbalance|resistance)"), *FLEET), by, back=LATEST

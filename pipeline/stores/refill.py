@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import polars as pl
 
@@ -12,7 +12,8 @@ from pipeline.stores.derived import DERIVED
 from pipeline.stores.lines import Sites, fault_lines, module_lines
 
 AT_ONCE = 5000
-Bucket = Literal["live", "nightly"]
+Piece: TypeAlias = tuple[Literal["live", "nightly"], bytes]
+"""Which of the two buckets, and lines for it."""
 
 
 class Tables(Protocol):
@@ -22,18 +23,29 @@ class Tables(Protocol):
         """A table, or the UTC dates from first to last of it."""
 
 
-def points(store: Tables, sites: Sites, first: date, last: date) -> Iterator[tuple[Bucket, bytes]]:
-    """Line protocol of the days from `first` to `last`, day by day: readings and faults, then what the nights found.
+def points(store: Tables, sites: Sites, days: tuple[date, date], only: str | None = None) -> Iterator[Piece]:
+    """Line protocol of these days, one by one: readings and faults, then what the nights found; or `only` one of the two.
 
     The same points as were, or would have been, written then; writing them again changes nothing.
     """
+    first, last = days
     here = pl.col("site").is_in(list(sites)) | pl.col("site").is_null()
     for n in range((last - first).days + 1):
         day = first + timedelta(days=n)
-        for some in store.scan("reading", (day, day)).filter(here).collect().iter_slices(AT_ONCE):
-            yield "live", module_lines(some, sites)
-        yield "live", fault_lines(store.scan("event", (day, day)).filter(here).collect(), sites)
-        for table, lines in DERIVED.items():
-            rows = store.scan(table).filter(here & (pl.col("day") == day)).collect()
-            if rows.height:
-                yield "nightly", lines(rows, sites)
+        if only in (None, "live"):
+            yield from (("live", lines) for lines in _live(store, sites, here, day))
+        if only in (None, "nightly"):
+            yield from (("nightly", lines) for lines in _nightly(store, sites, here, day))
+
+
+def _live(store: Tables, sites: Sites, here: pl.Expr, day: date) -> Iterator[bytes]:
+    for some in store.scan("reading", (day, day)).filter(here).collect().iter_slices(AT_ONCE):
+        yield module_lines(some, sites)
+    yield fault_lines(store.scan("event", (day, day)).filter(here).collect(), sites)
+
+
+def _nightly(store: Tables, sites: Sites, here: pl.Expr, day: date) -> Iterator[bytes]:
+    for table, lines in DERIVED.items():
+        rows = store.scan(table).filter(here & (pl.col("day") == day)).collect()
+        if rows.height:
+            yield lines(rows, sites)

@@ -1,0 +1,88 @@
+"""Can what is shown be trusted? Collectors, polls, waiting readings, nights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafanalib.core import Dashboard
+
+from dashboards.drawing import SITE_LINK, bars, coloured, column, curve, days, linked, stat, table
+from dashboards.frame import MANY, Page, page
+from dashboards.layout import Line
+from dashboards.panels import PLAIN, of_column, steps
+from dashboards.questions.pipeline import ASKED
+
+ABOUT = Page("fleet-pipeline", "Can what is shown be trusted?", MANY, "now-24h", "1m", many=True)
+CAME = steps((80, "yellow"), (95, "green"), base="orange")
+
+
+def pipeline() -> Dashboard:
+    """The dashboard `fleet-pipeline`."""
+    return page(ABOUT, _lines())
+
+
+def _lines() -> list[Line]:
+    each, zero = "$tag_edge", {"noValue": "0"}
+    letters = stat("Dead letters", ASKED["dead_letters"], limits=steps((1, "orange")), bounds=zero)
+    return [
+        (
+            4,
+            {"online": stat("Collectors online", ASKED["edges_online"], limits=PLAIN, bounds=zero), "letters": letters},
+        ),
+        (9, {"edges": _edges(), "clocks": _clocks()}),
+        (
+            7,
+            {
+                "waiting": curve("Readings that wait", ASKED["edge_waiting"], alias=each),
+                "age": curve("Oldest that waits", ASKED["edge_age"], alias=each),
+            },
+        ),
+        (
+            7,
+            {
+                "ok": bars("Polls answered", ASKED["polls_ok"], alias=each),
+                "bad": bars("Polls not answered", ASKED["polls_bad"], alias=each),
+            },
+        ),
+        (
+            7,
+            {
+                "readings": bars("Readings stored", ASKED["readings"]),
+                "dead": curve("Dead letters", ASKED["dead_letters"]),
+            },
+        ),
+        (
+            9,
+            {
+                "coverage": days("Readings that came", ASKED["coverage_days"], alias="$tag_site", limits=CAME),
+                "nights": _nights(),
+            },
+        ),
+    ]
+
+
+def _nights() -> Any:
+    return days("Modules judged", ASKED["nights"], alias="$tag_site", limits=steps((1, "green"), base="red"))
+
+
+def _edges() -> Any:
+    on = [
+        {
+            "type": "value",
+            "options": {
+                "0": {"text": "away", "color": "orange", "index": 0},
+                "1": {"text": "online", "color": "green", "index": 1},
+            },
+        }
+    ]
+    columns = (
+        linked("site", SITE_LINK, "Open the site"),
+        of_column("Time", {"unit": "dateTimeFromNow"}),
+        coloured("online", on),
+        column("oldest", "oldest waits for", "ms"),
+    )
+    return table("Collectors", ASKED["edges"], *columns, by="waiting", time="heard of", width=18)
+
+
+def _clocks() -> Any:
+    return table("Clocks", ASKED["clocks"], linked("site", SITE_LINK, "Open the site"), column("clock", "time from"))

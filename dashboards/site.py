@@ -1,0 +1,139 @@
+"""One customer's system, for the installer who stands in front of it: is it safe, does it work, how much energy?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafanalib.core import Dashboard
+
+from dashboards.drawing import (
+    bars,
+    certain,
+    coloured,
+    column,
+    curve,
+    fault_column,
+    places,
+    stat,
+    states,
+    table,
+    urgency,
+)
+from dashboards.frame import Page, page
+from dashboards.layout import Line
+from dashboards.panels import PLAIN, URGENCY_STEPS, Json, allowed, came_or_went, of_column, steps, urgencies
+from dashboards.questions.site import ASKED
+
+ABOUT = Page("fleet-site", "One site: is it safe, does it work, how much energy?", ("site",), "now-7d", "1m")
+EACH = "$tag_stack $tag_module"
+
+
+def site() -> Dashboard:
+    """The dashboard `fleet-site`."""
+    return page(ABOUT, _lines())
+
+
+def _lines() -> list[Line]:
+    worst = stat("Worst finding", ASKED["site_worst"], limits=URGENCY_STEPS, mappings=urgencies())
+    reporting = stat("Modules reporting", ASKED["site_reporting"], limits=PLAIN, bounds={"noValue": "0"})
+    power = stat("Power now", ASKED["site_power"], decimals=2, limits=PLAIN)
+    return [
+        (4, {"worst": worst, "reporting": reporting, "power_now": power}),
+        (
+            7,
+            {
+                "verdict": table(
+                    "What the last night found", ASKED["site_verdict"], *verdict(places(site=False)), by="urgency"
+                )
+            },
+        ),
+        (6, {"modules": _modules()}),
+        (
+            8,
+            {
+                "soc": curve("State of charge", ASKED["site_soc"], alias=EACH, bounds={"min": 0, "max": 100}),
+                "power": curve("Power of the site", ASKED["site_power"], fill=15),
+            },
+        ),
+        (
+            7,
+            {
+                "warmest": curve("Warmest sensor", ASKED["site_warmest"], alias=EACH, decimals=1),
+                "energy": bars("Energy by day", ASKED["site_energy"], stacked=False),
+            },
+        ),
+        (
+            6,
+            {
+                "charging": _path("Charging allowed", "site_charging"),
+                "paths": _path("Discharging allowed", "site_paths"),
+            },
+        ),
+        (
+            7,
+            {
+                "coverage": bars("Readings that came", ASKED["site_coverage"], alias=EACH, stacked=False),
+                "faults": _faults(),
+            },
+        ),
+    ]
+
+
+def verdict(where: tuple[Json, ...]) -> tuple[Json, ...]:
+    """The columns of a verdict in words, with health and its interval."""
+    percent = {"unit": "percent", "decimals": 1, "custom.width": 80, "noValue": "not enough data"}
+    return (
+        *where,
+        urgency(),
+        column("text", "what", width=220),
+        column("numbers", "numbers", width=200),
+        column("why", "why"),
+        column("todo", "do first", width=200),
+        column("since_days", "for", "d", 60),
+        column("cell_no", "cell", width=60, noValue="-"),
+        certain(),
+        of_column("soh", {**percent, "displayName": "health", "custom.width": 110}),
+        of_column("soh_lo", {**percent, "displayName": "at least", "noValue": "-"}),
+        of_column("soh_hi", {**percent, "displayName": "at most", "noValue": "-"}),
+        of_column(
+            "lockout_pc",
+            {**percent, "displayName": "locks out again", "decimals": 0, "noValue": "-", "custom.width": 110},
+        ),
+        of_column("unlike", {"custom.hidden": True}),
+    )
+
+
+def _modules() -> Any:
+    spread = {"thresholds": steps((50, "yellow"), (100, "red")), "custom.cellOptions": {"type": "color-text"}}
+    return table(
+        "Modules now",
+        ASKED["site_modules"],
+        *places(site=False),
+        column("SOC", "charge", "percent", decimals=0),
+        column("voltage", "voltage", "volt", decimals=2),
+        column("current", "current", "amp", decimals=1),
+        column("spread", "cell spread", "mvolt", decimals=0, **spread),
+        column("warmest", "warmest", "celsius", decimals=1),
+        coloured("charging allowed", allowed()),
+        coloured("discharging allowed", allowed()),
+    )
+
+
+def _path(title: str, name: str) -> Any:
+    return states(title, ASKED[name], alias=EACH, mappings=allowed())
+
+
+def _faults() -> Any:
+    return table(
+        "Came and went",
+        ASKED["site_faults"],
+        *places(site=False),
+        fault_column(),
+        coloured("active", came_or_went(), displayName="came or went"),
+        column("text", "the maker's words"),
+        column("cell", "cell (from 0)", noValue="-"),
+        column("value", "value", noValue="-"),
+        by="when",
+        time="when",
+        bounds={"noValue": "no fault"},
+    )
