@@ -17,7 +17,7 @@ class Dataset:
 
     `unit` is Grafana's name of it, `needs` the least data below which there is no answer, `table` whether rows are
     wanted and not curves, `within` where a number may lie, `bucket` where it stands, `awaits` a table of the night that
-    may not be there.
+    may not be there, `may_be_empty` where no row is an answer too.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Dataset:
     bucket: Bucket = "live"
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     awaits: str = ""
+    may_be_empty: bool = False
 
     @property
     def influxql(self) -> str:

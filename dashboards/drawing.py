@@ -39,7 +39,7 @@ def asked(title: str, *datasets: Dataset, alias: str = "$col", aliases: tuple[st
         "description": " ".join(dataset.told for dataset in datasets),
         "dataSource": None,
         "targets": [
-            InfluxQL(dataset=dataset, alias=name, refId="ABCDEFGH"[at])
+            InfluxQL(dataset=dataset, alias=name, letter="ABCDEFGH"[at])
             for at, (dataset, name) in enumerate(zip(datasets, named, strict=True))
         ],
         "unit": datasets[0].unit,
@@ -197,8 +197,9 @@ def interval(unit: str, limits: Json | None = None) -> tuple[Json, ...]:
     value = of_column(
         "value", {**plain, **({"thresholds": limits, "custom.cellOptions": {"type": "color-text"}} if limits else {})}
     )
+    status: Json = {"custom.width": 140}
     return (
-        coloured("status", statuses(), **{"custom.width": 140}), value,
+        coloured("status", statuses(), **status), value,
         of_column("lo", {**plain, "displayName": "at least"}), of_column("hi", {**plain, "displayName": "at most"}),
         certain(), of_column("unit", {"custom.hidden": True}), of_column("pattern", {"custom.hidden": True}),
         of_column("text", {"displayName": "meaning"}),

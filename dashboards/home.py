@@ -19,7 +19,7 @@ from dashboards.drawing import (
 )
 from dashboards.frame import MANY, Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, fault_names, of_column, steps
+from dashboards.panels import PLAIN, Viz, fault_names, of_column, steps
 from dashboards.questions.home import ASKED
 
 ABOUT = Page("fleet-home", "Where do I act first? The whole fleet, the most urgent module on top.", MANY, many=True)
@@ -58,7 +58,7 @@ def _lines() -> list[Line]:
     ]
 
 
-def _worklist() -> object:
+def _worklist() -> Viz:
     return table(
         "Worklist",
         ASKED["worklist"],
@@ -77,19 +77,19 @@ def _worklist() -> object:
     )
 
 
-def _faults() -> object:
+def _faults() -> Viz:
     return bars(
         "Faults that came", ASKED["faults_by_day"], alias="$tag_fault", names=fault_names(), bounds={"noValue": "none"}
     )
 
 
-def _lowest() -> object:
+def _lowest() -> Viz:
     gauge = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
     soc = {"unit": "percent", "min": 0, "max": 100, "decimals": 0, "thresholds": LOW, "custom.cellOptions": gauge}
     return table("Lowest charge", ASKED["lowest_soc"], *places(), of_column("SOC", soc), by="SOC", up=True)
 
 
-def _heard() -> object:
+def _heard() -> Viz:
     site = linked("site", SITE_LINK, "Open the site")
     ago = of_column("Time", {"unit": "dateTimeFromNow"})
     volts = column("voltage", "voltage then", "volt", decimals=1)

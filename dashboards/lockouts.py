@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from grafanalib.core import Dashboard
 
 from dashboards.drawing import bars, certain, column, days, fault_column, histogram, interval, places, stat, table
 from dashboards.frame import MANY, Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, fault_names, steps
+from dashboards.panels import PLAIN, Viz, fault_names, steps
 from dashboards.questions.lockouts import ASKED
 
 ABOUT = Page("fleet-lockouts", "What keeps coming back, and what precedes it?", MANY, many=True)
@@ -52,7 +50,7 @@ def _lines() -> list[Line]:
     ]
 
 
-def _repeats() -> Any:
+def _repeats() -> Viz:
     return table(
         "What comes back",
         ASKED["lockout_repeats"],
@@ -66,14 +64,14 @@ def _repeats() -> Any:
     )
 
 
-def _risk() -> Any:
+def _risk() -> Viz:
     shown = interval("percent", RISK)
     return table(
         "Likeliest to come back within 30 days", ASKED["lockout_risk"], *places(), *shown, by="value", bounds=NONE
     )
 
 
-def _sessions() -> Any:
+def _sessions() -> Viz:
     return table(
         "Each lockout and the minutes before it",
         ASKED["lockout_sessions"],

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from grafanalib.core import Dashboard
 
 from cellherd.reading import CELLS
 from dashboards.drawing import certain, column, curve, days, gauges, places, stat, table
 from dashboards.frame import Page, page
 from dashboards.layout import Line
-from dashboards.panels import UNKNOWN, steps
+from dashboards.panels import UNKNOWN, Viz, steps
 from dashboards.questions.mismatch import ASKED
 from dashboards.questions.module import ASKED as OF_MODULE
 
@@ -49,7 +47,7 @@ def _lines() -> list[Line]:
     ]
 
 
-def _cells() -> Any:
+def _cells() -> Viz:
     return table(
         "Cells and modules out of step",
         ASKED["uneven_cells"],
@@ -68,11 +66,11 @@ def _cells() -> Any:
     )
 
 
-def _currents() -> Any:
+def _currents() -> Viz:
     return curve("How the stack shares its current", OF_MODULE["stack_currents"], alias="$tag_module", decimals=1)
 
 
-def _spread() -> Any:
+def _spread() -> Viz:
     return curve(
         "Widest spread of the site's modules", ASKED["spread_days"], alias="$tag_stack $tag_module", decimals=0
     )

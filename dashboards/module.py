@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from grafanalib.core import Dashboard
 
 from dashboards.drawing import coloured, column, curve, stat, states, table
 from dashboards.frame import ONE, Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, active, came_or_went, fault_names, steps
+from dashboards.panels import PLAIN, Viz, active, came_or_went, fault_names, steps
 from dashboards.questions.module import ASKED, CELL_NAMES
 from dashboards.site import verdict
 
@@ -52,12 +50,12 @@ def _lines() -> list[Line]:
     ]
 
 
-def _standing() -> Any:
+def _standing() -> Viz:
     none = {"noValue": "no fault"}
     return states("Faults", ASKED["faults"], alias="$tag_fault", mappings=active(), names=fault_names(), bounds=none)
 
 
-def _log() -> Any:
+def _log() -> Viz:
     return table(
         "Came and went",
         ASKED["fault_log"],

@@ -30,13 +30,14 @@ class InfluxQL(Target):  # type: ignore[misc]  # grafanalib carries no types
 
     dataset: Dataset = field(kw_only=True)
     alias: str = "$col"
+    letter: str = "A"
 
     def to_json_data(self) -> Json:
         """Grafana's form of the query."""
         kind = "table" if self.dataset.table else "time_series"
         shown = {} if self.dataset.table else {"alias": self.alias}
         query = {"query": self.dataset.influxql, "rawQuery": True, "resultFormat": kind}
-        return {"refId": self.refId or "A", "datasource": SOURCES[self.dataset.bucket], **query, **shown}
+        return {"refId": self.letter, "datasource": SOURCES[self.dataset.bucket], **query, **shown}
 
 
 @define

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from grafanalib.core import Dashboard
 
 from dashboards.drawing import SITE_LINK, bars, coloured, column, curve, days, linked, stat, table
 from dashboards.frame import MANY, Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, of_column, steps
+from dashboards.panels import PLAIN, Viz, of_column, steps
 from dashboards.questions.pipeline import ASKED
 
 ABOUT = Page("fleet-pipeline", "Can what is shown be trusted?", MANY, "now-24h", "1m", many=True)
@@ -61,11 +59,11 @@ def _lines() -> list[Line]:
     ]
 
 
-def _nights() -> Any:
+def _nights() -> Viz:
     return days("Modules judged", ASKED["nights"], alias="$tag_site", limits=steps((1, "green"), base="red"))
 
 
-def _edges() -> Any:
+def _edges() -> Viz:
     on = [
         {
             "type": "value",
@@ -84,5 +82,5 @@ def _edges() -> Any:
     return table("Collectors", ASKED["edges"], *columns, by="waiting", time="heard of", width=18)
 
 
-def _clocks() -> Any:
+def _clocks() -> Viz:
     return table("Clocks", ASKED["clocks"], linked("site", SITE_LINK, "Open the site"), column("clock", "time from"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from grafanalib.core import Dashboard
 
 from dashboards.drawing import (
@@ -21,7 +19,7 @@ from dashboards.drawing import (
 )
 from dashboards.frame import Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, URGENCY_STEPS, Json, allowed, came_or_went, of_column, steps, urgencies
+from dashboards.panels import PLAIN, URGENCY_STEPS, Json, Viz, allowed, came_or_went, of_column, steps, urgencies
 from dashboards.questions.site import ASKED
 
 ABOUT = Page("fleet-site", "One site: is it safe, does it work, how much energy?", ("site",), "now-7d", "1m")
@@ -103,8 +101,8 @@ def verdict(where: tuple[Json, ...]) -> tuple[Json, ...]:
     )
 
 
-def _modules() -> Any:
-    spread = {"thresholds": steps((50, "yellow"), (100, "red")), "custom.cellOptions": {"type": "color-text"}}
+def _modules() -> Viz:
+    spread: Json = {"thresholds": steps((50, "yellow"), (100, "red")), "custom.cellOptions": {"type": "color-text"}}
     return table(
         "Modules now",
         ASKED["site_modules"],
@@ -119,11 +117,11 @@ def _modules() -> Any:
     )
 
 
-def _path(title: str, name: str) -> Any:
+def _path(title: str, name: str) -> Viz:
     return states(title, ASKED[name], alias=EACH, mappings=allowed())
 
 
-def _faults() -> Any:
+def _faults() -> Viz:
     return table(
         "Came and went",
         ASKED["site_faults"],

@@ -74,6 +74,7 @@ ASKED = named(
         "none",
         "Modules whose charging or discharging a protection or lockout cuts right now.",
         NONE_NEEDED,
+        may_be_empty=True,
         within={"n": COUNT},
     ),
     Dataset(
@@ -100,6 +101,7 @@ ASKED = named(
         "none",
         "How often each fault came, by day; states that never alert are left out.",
         NONE_NEEDED,
+        may_be_empty=True,
         within={"came": COUNT},
     ),
     Dataset(

@@ -6,10 +6,10 @@ from dashboards.asking import Ask, Column, Where
 from dashboards.datasets import Dataset, named
 from dashboards.questions.shared import (
     A_NIGHT,
+    APART,
     COUNT,
     FLEET,
     LATEST,
-    MILLIVOLTS,
     MODULE,
     PERCENT,
     PLACE,
@@ -88,7 +88,7 @@ ASKED = named(
         "A cell that drifts lacks charge; one that is off only when empty lacks capacity.",
         "a rest of half an hour",
         bucket="nightly",
-        within={"apart": MILLIVOLTS},
+        within={"apart": APART},
     ),
     Dataset(
         "rest_now",
@@ -97,6 +97,6 @@ ASKED = named(
         "The last rest: each cell's distance from the median cell.",
         "a rest of half an hour",
         bucket="nightly",
-        within={"apart": MILLIVOLTS},
+        within={"apart": APART},
     ),
 )

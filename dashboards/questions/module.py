@@ -75,6 +75,7 @@ ASKED = named(
         "none",
         "Faults that stand, one row each, from entering to leaving.",
         NONE_NEEDED,
+        may_be_empty=True,
     ),
     Dataset(
         "fault_log",
@@ -90,6 +91,7 @@ ASKED = named(
         "none",
         "The last 200 times that a fault came or went; `code` is the maker's own.",
         NONE_NEEDED,
+        may_be_empty=True,
         table=True,
     ),
     Dataset(

@@ -13,7 +13,7 @@ STACK = (*SITE, Where("stack", "=", "$stack"))
 MODULE = (*STACK, Where("module", "=", "$module"))
 PLACE = ("site", "stack", "module")
 COUNT, PERCENT, MILLIVOLTS, URGENCY = (0.0, 1e9), (0.0, 110.0), (0.0, 5000.0), (-1.0, 3.0)
-DEGREES, AMPERES = (-40.0, 100.0), (-1000.0, 1000.0)
+DEGREES, AMPERES, APART = (-40.0, 100.0), (-1000.0, 1000.0), (-2000.0, 2000.0)
 ONE, A_NIGHT = "one reading in the chosen time", "a night's work within four days"
 MONTH = "three full cycles in 30 days; without them `not enough data` stands in its place"
 NONE_NEEDED = "nothing; empty means none"

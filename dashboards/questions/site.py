@@ -118,6 +118,7 @@ ASKED = named(
         "none",
         "The last 200 times that a fault came or went here.",
         NONE_NEEDED,
+        may_be_empty=True,
         table=True,
     ),
     Dataset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from threading import Event, Thread
+from time import time_ns
 
 import polars as pl
 
@@ -13,7 +14,7 @@ from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.edges import Edges, number
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxSink, InfluxWriter
-from pipeline.stores.lines import edge_lines
+from pipeline.stores.lines import edge_lines, server_lines
 
 EVERY_S = 10.0
 _PORTS = ("polls_ok", "polls_bad", "crc_bad")  # counted port by port
@@ -43,11 +44,18 @@ class EdgePoints:
         self._stopping.set()
         self._thread.join(timeout=2)
 
+    def _counts(self) -> pl.DataFrame:
+        """What our own side counts, now: payloads nobody could read, points that their bucket would not keep."""
+        dead = self._letters.counts()
+        told = {"dead_letters": dead["kept"], "dead_letters_dropped": dead["dropped"], "too_old": self._writer.too_old}
+        return pl.DataFrame({"ts": [time_ns() // 1_000_000], **{name: [value] for name, value in told.items()}})
+
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_S):
             points = frame(self._edges, self._sites, self._said)
             try:
                 self._writer.write(self._writer.settings.bucket, edge_lines(points, self._sites))
+                self._writer.write(self._writer.settings.bucket, server_lines(self._counts()))
                 again(self._letters, self._name, self._writer)
             except StoreAway as error:
                 log.info("no edge points: %s", error)

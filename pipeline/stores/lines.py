@@ -134,6 +134,11 @@ def edge_lines(health: pl.DataFrame, sites: Sites) -> bytes:
     return lines("edge", tags, placed(health, sites).select("ts", *tags, *numbers))
 
 
+def server_lines(counts: pl.DataFrame) -> bytes:
+    """Measurement `server`: what our own side counts; integers all, no tag."""
+    return lines("server", (), counts)
+
+
 def placed(frame: pl.DataFrame, sites: Sites) -> pl.DataFrame:
     """The frame with `installer`, who looks after its `site`."""
     installers = {name: site.installer for name, site in sites.items()}

@@ -24,7 +24,7 @@ class Tables(Protocol):
 
 
 def points(store: Tables, sites: Sites, days: tuple[date, date], only: str | None = None) -> Iterator[Piece]:
-    """Line protocol of these days, one by one: readings and faults, then what the nights found; or `only` one of the two.
+    """Line protocol of these days, one by one: readings and faults, then what the nights found; or `only` one of both.
 
     The same points as were, or would have been, written then; writing them again changes nothing.
     """
