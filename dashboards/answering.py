@@ -88,9 +88,7 @@ def _holds(where: Where, shown: Shown) -> pl.Expr:
 def _grouped(ask: Ask, rows: pl.DataFrame, shown: Shown) -> pl.DataFrame:
     rows = rows.sort("ts")
     if all(column.how == "raw" for column in ask.columns):
-        wanted = rows.select(
-            "ts", *ask.by, *(pl.col(c.field).alias(c.name) for c in ask.columns if c.name not in ask.by)
-        )
+        wanted = rows.select("ts", *ask.by, *(_plain(c) for c in ask.columns if c.name not in ask.by))
         return wanted.filter(~pl.all_horizontal(pl.exclude("ts", *ask.by).is_null()))
     if ask.columns[0].how == "elapsed":
         return _elapsed(ask, rows)
@@ -111,6 +109,11 @@ def _grouped(ask: Ask, rows: pl.DataFrame, shown: Shown) -> pl.DataFrame:
         pl.col(n) > 0 if n in counted else pl.col(n).is_not_null() for n in ordered.columns if n not in {"ts", *ask.by}
     ]
     return ordered.filter(pl.any_horizontal(seen)) if seen else ordered
+
+
+def _plain(column: Column) -> pl.Expr:
+    value = pl.col(column.field)
+    return (value + column.plus if column.plus else value).alias(column.name)
 
 
 def _elapsed(ask: Ask, rows: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,10 @@ INTERVAL = "$__interval"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the answer: a function of a field, divided by `over`. A field /pattern/ gives as many as match."""
+    """One column of the answer: a function of a field, divided by `over` or with `plus` added.
+
+    A field /pattern/ gives as many columns as match.
+    """
 
     name: str
     how: How
@@ -27,12 +30,16 @@ class Column:
     over: float = 1
     other: str = ""
     n: int = 0
+    plus: int = 0
 
     def influxql(self) -> str:
         """The column as text; a pattern cannot be named or divided."""
         if self.field.startswith("/"):
             return f"{self.how}({self.field})"
-        field, divided = f'"{self.field}"', "" if self.over == 1 else f" / {_number(self.over)}"
+        field, divided = (
+            f'"{self.field}"',
+            f" + {self.plus}" if self.plus else "" if self.over == 1 else f" / {_number(self.over)}",
+        )
         told = {
             "raw": field,
             "percentile": f"percentile({field}, {self.n})",

@@ -1,4 +1,4 @@
-"""`cellherd dashboards build`: the Grafana dashboards as files."""
+"""`cellherd dashboards build` and `push`: the Grafana dashboards as files, or straight into a Grafana."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from cellherd.config import read_secret
 from cellherd.errors import CellherdError
-from dashboards.build import OUT, stale, write
+from dashboards.build import OUT, built, stale, write
+from dashboards.push import Grafana
+from dashboards.push import push as send
 
 
 def build(
@@ -24,3 +27,18 @@ def build(
             typer.echo(path)
     elif old := stale(out):
         raise CellherdError(f"not fresh: {', '.join(old)}; run `cellherd dashboards build --out {out}`")
+
+
+def push(
+    url: Annotated[str, typer.Option(help="Address of the Grafana.")],
+    token_file: Annotated[Path, typer.Option(help="File with a service account's token (role Editor), mode 0600.")],
+) -> None:
+    """Send all dashboards to a Grafana, into its folder CellHerd; those that are there already are replaced.
+
+    Example: cellherd dashboards push --url https://grafana.example --token-file grafana-token
+    """
+    token = read_secret(str(token_file))
+    if not token:
+        raise CellherdError(f"{token_file} is empty; it holds the token of a service account of Grafana")
+    for uid in send(Grafana(url, token), built()):
+        typer.echo(f"{url.rstrip('/')}/d/{uid}")

@@ -147,7 +147,12 @@ def table(
     title: str, dataset: Dataset, *columns: Json, by: str = "", up: bool = False, time: str = "", **more: Any
 ) -> Viz:
     """Rows; `columns` are overrides. Sorted by `by`; the time is hidden unless it is given a heading."""
-    options = {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": by, "desc": not up}] if by else []}
+    options = {
+        "showHeader": True,
+        "cellHeight": "sm",
+        "frameIndex": 0,
+        "sortBy": [{"displayName": by, "desc": not up}] if by else [],
+    }
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "filterable": True}
     shown = {"displayName": time, "custom.width": 170} if time else {"custom.hidden": True}
     overrides = [of_column("Time", shown), *columns]
@@ -200,9 +205,9 @@ def interval(unit: str, limits: Json | None = None) -> tuple[Json, ...]:
     status: Json = {"custom.width": 140}
     return (
         coloured("status", statuses(), **status), value,
-        of_column("lo", {**plain, "displayName": "at least"}), of_column("hi", {**plain, "displayName": "at most"}),
-        certain(), of_column("unit", {"custom.hidden": True}), of_column("pattern", {"custom.hidden": True}),
-        of_column("text", {"displayName": "meaning"}),
+        of_column("lo", {**plain, "displayName": "at least", "noValue": "-"}),
+        of_column("hi", {**plain, "displayName": "at most", "noValue": "-"}),
+        certain(), of_column("pattern", {"custom.hidden": True}),
     )  # fmt: skip
 
 

@@ -68,7 +68,8 @@ def variables(about: Page) -> list[Template]:
 
 
 def _variable(name: str, above: tuple[str, ...], many: bool) -> Template:
-    several: dict[str, Any] = {"includeAll": True, "multi": True, "allValue": ".*", "default": "All"} if many else {}
+    all_of = {"includeAll": True, "multi": True, "allValue": ".*", "default": "All"}
+    several: dict[str, Any] = all_of if many or name == "installer" else {}
     asked = choices("module", name, *above)
     source = SOURCES["live"]
     return Template(name, asked, type="query", label=name.capitalize(), dataSource=source, refresh=2, sort=1, **several)
@@ -85,9 +86,7 @@ def marks(about: Page) -> Json:
         "enable": True,
         "hide": False,
         "iconColor": "red",
-        "query": query,
-        **shown,
-        "target": {"refId": "Lockouts", "query": query, "rawQuery": True, "fromAnnotations": True, **shown},
+        "target": {"refId": "Lockouts", "query": query, "queryType": "tags", "fromAnnotations": True, **shown},
     }
 
 

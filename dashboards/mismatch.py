@@ -5,10 +5,10 @@ from __future__ import annotations
 from grafanalib.core import Dashboard
 
 from cellherd.reading import CELLS
-from dashboards.drawing import certain, column, curve, days, gauges, places, stat, table
+from dashboards.drawing import MODULE_LINK, certain, column, curve, days, gauges, places, stat, table
 from dashboards.frame import Page, page
 from dashboards.layout import Line
-from dashboards.panels import UNKNOWN, Viz, steps
+from dashboards.panels import UNKNOWN, Json, Viz, of_column, steps
 from dashboards.questions.mismatch import ASKED
 from dashboards.questions.module import ASKED as OF_MODULE
 
@@ -52,7 +52,8 @@ def _cells() -> Viz:
         "Cells and modules out of step",
         ASKED["uneven_cells"],
         *places(),
-        column("cell", "cell (from 0)", width=100),
+        _here(),
+        column("cell_no", "cell", width=60, noValue="-"),
         column("pattern", "pattern", width=160),
         column("text", "meaning"),
         column("value", "value", width=80, decimals=0),
@@ -64,6 +65,19 @@ def _cells() -> Viz:
         by="score",
         bounds={"noValue": "all cells in step"},
     )
+
+
+def _here() -> Json:
+    """The module leads to its own dashboard, and to its cells below."""
+    links = [
+        {"title": "Open the module", "url": MODULE_LINK, "targetBlank": False},
+        {
+            "title": "Show its cells below",
+            "url": MODULE_LINK.replace("fleet-module", "fleet-mismatch"),
+            "targetBlank": False,
+        },
+    ]
+    return of_column("module", {"links": links})
 
 
 def _currents() -> Viz:

@@ -10,7 +10,7 @@ from dashboards.layout import Line
 from dashboards.panels import PLAIN, Viz, of_column, steps
 from dashboards.questions.pipeline import ASKED
 
-ABOUT = Page("fleet-pipeline", "Can what is shown be trusted?", MANY, "now-24h", "1m", many=True)
+ABOUT = Page("fleet-pipeline", "Can what is shown be trusted?", MANY, "now-7d", "1m", many=True)
 CAME = steps((80, "yellow"), (95, "green"), base="orange")
 
 
@@ -38,7 +38,7 @@ def _lines() -> list[Line]:
         (
             7,
             {
-                "ok": bars("Polls answered", ASKED["polls_ok"], alias=each),
+                "ok": bars("Polls answered", ASKED["polls_ok"]),
                 "bad": bars("Polls not answered", ASKED["polls_bad"], alias=each),
             },
         ),

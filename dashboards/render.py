@@ -29,7 +29,8 @@ def rendered(board: Json, points: Points, shown: Shown) -> str:
     chosen = ", ".join(f"{escape(k)} {escape(v)}" for k, v in shown.chosen.items()) or "everything"
     title = f"{escape(board['title'])} - CellHerd"
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{style}</style></head>"
         f"<body><h1>{escape(board['title'])}</h1><p>{escape(board['description'])} Shown: {chosen}.</p>"
         f'<main style="grid-template-columns:repeat(24,{CELL}px);gap:{GAP}px">{panels}</main></body></html>'
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import altair as alt
 import polars as pl
 import vl_convert
 
-from dashboards.render_words import Json, look
+from dashboards.render_words import UNITS, Json, look
 
 PALETTE = ["#3871dc", "#d9730d", "#3f9e4d", "#8f3bb8", "#b8860b", "#1f9aa8", "#d1293d", "#6b7280", "#a05195", "#4b7f2b"]
+DAY_S = 86_400
 MOST_NAMES = 14
 """Curves beyond which a legend would only hide them."""
 
@@ -35,13 +37,15 @@ def _timed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC")))
 
 
-def _curves(panel: Json, frame: pl.DataFrame) -> alt.LayerChart:
+def _curves(panel: Json, frame: pl.DataFrame) -> Any:
     shown = look(panel, "")
     custom = panel["fieldConfig"]["defaults"]["custom"]
     names = frame["name"].unique(maintain_order=True).to_list()
     colours = [look(panel, name).tint(None) or PALETTE[at % len(PALETTE)] for at, name in enumerate(names)]
     titles = [look(panel, name).heading for name in names]
-    told = _timed(frame.with_columns(pl.col("name").replace_strict(names, titles, return_dtype=pl.String)))
+    factor = UNITS.get(shown.unit, ("", 1, 1))[1]
+    scaled = frame.with_columns(pl.col("value") * factor)
+    told = _timed(scaled.with_columns(pl.col("name").replace_strict(names, titles, return_dtype=pl.String)))
     legend = (
         alt.Legend(orient="bottom", title=None, columns=4, labelLimit=260) if 1 < len(names) <= MOST_NAMES else None
     )
@@ -55,13 +59,23 @@ def _curves(panel: Json, frame: pl.DataFrame) -> alt.LayerChart:
     if panel["type"] == "xychart":
         return alt.layer(base.mark_point(filled=True))
     if custom.get("drawStyle") == "bars":
-        return alt.layer(base.mark_bar(size=max(2, 480 // max(1, told["at"].n_unique()))))
+        return alt.layer(_bars(panel, told, base))
     layers: list[Any] = [base.mark_line(strokeWidth=1.2, interpolate="linear")]
     if told.height < 60 * max(1, len(names)):
         layers.append(base.mark_point(size=12, filled=True))
     if custom.get("thresholdsStyle", {}).get("mode") == "dashed":
         layers += _limits(shown.steps)
     return alt.layer(*_band(panel, told), *layers)
+
+
+def _bars(panel: Json, told: pl.DataFrame, base: Any) -> Any:
+    """Each bar as wide as its span of time; days stand side by side where they are not stacked."""
+    times = [time.timestamp() for time in told["at"].unique().sort()]
+    step = min((b - a for a, b in pairwise(times)), default=DAY_S)
+    if step >= DAY_S:
+        base = base.encode(x=alt.X("yearmonthdate(at):O", title=None, axis=alt.Axis(format="%d %b", labelOverlap=True)))
+        return base.mark_bar() if _stacked(panel) else base.mark_bar().encode(xOffset="name:N")
+    return base.mark_bar(size=max(2, round(560 * step / (times[-1] - times[0] + step))))
 
 
 def _limits(steps: Sequence[Json]) -> list[Any]:
@@ -92,8 +106,6 @@ def _bounds(panel: Json) -> list[float] | None:
 
 
 def _unit(unit: str) -> str | None:
-    from dashboards.render_words import UNITS
-
     return UNITS.get(unit, (unit, 1, 1))[0].strip() or None
 
 

@@ -24,9 +24,14 @@ UNITS: Mapping[str, tuple[str, float, int]] = {
     "none": ("", 1, 2),
 }
 """By Grafana's name of a unit: what is written behind the number, its factor, and usual decimals."""
-COLOURS = {
-    **{"green": "#3f9e4d", "yellow": "#b8860b", "orange": "#d9730d", "red": "#d1293d", "text": "#22252b"},
-    **{"transparent": "#ffffff00", "blue": "#3871dc"},
+COLOURS: Mapping[str, str] = {
+    "green": "#3f9e4d",
+    "yellow": "#b8860b",
+    "orange": "#d9730d",
+    "red": "#d1293d",
+    "text": "#22252b",
+    "transparent": "#ffffff00",
+    "blue": "#3871dc",
 }
 
 
@@ -66,11 +71,15 @@ class Look:
         if self.colour:
             return COLOURS.get(self.colour, self.colour)
         if self.mappings and (mapped := self.mappings.get(_key(value))) and "color" in mapped:
-            return COLOURS.get(mapped["color"], mapped["color"])
+            return _colour(mapped["color"])
         if not isinstance(value, int | float) or not self.steps:
             return ""
         reached = [step for step in self.steps if step.get("value") is None or value >= step["value"]]
-        return COLOURS.get(reached[-1]["color"], reached[-1]["color"])
+        return _colour(reached[-1]["color"])
+
+
+def _colour(name: str) -> str:
+    return COLOURS.get(name, name)
 
 
 def _key(value: object) -> str:

@@ -70,7 +70,7 @@ def _lines() -> list[Line]:
         (
             7,
             {
-                "coverage": bars("Readings that came", ASKED["site_coverage"], alias=EACH, stacked=False),
+                "coverage": curve("Readings that came", ASKED["site_coverage"], alias=EACH, decimals=1),
                 "faults": _faults(),
             },
         ),
@@ -129,7 +129,8 @@ def _faults() -> Viz:
         fault_column(),
         coloured("active", came_or_went(), displayName="came or went"),
         column("text", "the maker's words"),
-        column("cell", "cell (from 0)", noValue="-"),
+        column("cell", "cell", width=60, decimals=0, noValue="-"),
+        column("code", "code", noValue="-"),
         column("value", "value", noValue="-"),
         by="when",
         time="when",

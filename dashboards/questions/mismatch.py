@@ -8,27 +8,27 @@ from dashboards.questions.shared import (
     A_NIGHT,
     APART,
     COUNT,
-    FLEET,
     LATEST,
     MODULE,
     PERCENT,
     PLACE,
+    SITE,
     one,
     raw,
     unseen,
 )
 
+WHOLE = Where("installer", "=~", "$installer")
+"""The list is of the whole fleet; what is below it is of the module that is chosen."""
 FOUND = Where("status", "=", "finding")
 
 
 def _uneven(by: tuple[str, ...]) -> Ask:
     columns = (
         Column("status", "last", "status"),
-        *raw("cell", "text", "value", "lo", "hi", "unit", "confidence", "score"),
+        *raw("cell_no", "text", "value", "lo", "hi", "unit", "confidence", "score"),
     )
-    return Ask(
-        "finding", columns, (Where("analysis", "=~", "(mismatch|imbalance|resistance)"), *FLEET), by, back=LATEST
-    )
+    return Ask("finding", columns, (Where("analysis", "=~", "(mismatch|imbalance|resistance)"), WHOLE), by, back=LATEST)
 
 
 ASKED = named(
@@ -36,7 +36,7 @@ ASKED = named(
         "uneven_cells",
         Ask(
             _uneven((*PLACE, "analysis", "pattern")),
-            raw(*PLACE, "cell", "pattern", "text", "value", "lo", "hi", "unit", "confidence", "score"),
+            raw(*PLACE, "cell_no", "pattern", "text", "value", "lo", "hi", "unit", "confidence", "score"),
             (FOUND,),
         ),
         "none",
@@ -64,7 +64,7 @@ ASKED = named(
     ),
     Dataset(
         "uneven_unseen",
-        unseen("mismatch"),
+        unseen("mismatch", WHOLE),
         "none",
         "Modules without enough fillings and emptyings to tell.",
         A_NIGHT,
@@ -73,7 +73,7 @@ ASKED = named(
     ),
     Dataset(
         "spread_days",
-        Ask("module_day", one("spread", "max", "spread_mv_max"), FLEET, PLACE, "1d", "none"),
+        Ask("module_day", one("spread", "max", "spread_mv_max"), SITE, PLACE, "1d", "none"),
         "mvolt",
         "Widest spread of each module by day; near full and near empty it is widest.",
         "one night",

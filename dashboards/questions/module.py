@@ -83,7 +83,9 @@ ASKED = named(
             "fault",
             (
                 *one("fault", "raw", "fault"),
-                *(Column(c, "raw", c) for c in ("active", "text", "code", "cell", "value")),
+                *raw("active", "text", "code"),
+                Column("cell", "raw", "cell", plus=1),
+                *raw("value"),
             ),
             MODULE,
             newest=200,

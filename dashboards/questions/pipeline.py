@@ -67,7 +67,11 @@ ASKED = named(
     ),
     Dataset(
         "polls_ok",
-        Ask("edge", one("ok", "spread", "polls_ok"), FLEET, ("edge",), INTERVAL),
+        Ask(
+            Ask("edge", one("ok", "spread", "polls_ok"), FLEET, ("edge",), INTERVAL),
+            one("ok", "sum", "ok"),
+            every=INTERVAL,
+        ),
         "none",
         "Polls that a BMS answered; counted anew from each start of a collector.",
         "two health messages of a collector in one bar",

@@ -45,12 +45,12 @@ def latest(columns: tuple[Column, ...], where: tuple[Where, ...] = FLEET, by: tu
 
 def analysis(name: str, *more: Where) -> Ask:
     """An analysis's last word on each module, whatever its status: what cannot be told is shown as such."""
-    columns = (Column("status", "last", "status"), *raw("value", "lo", "hi", "unit", "confidence", "text"))
+    columns = (Column("status", "last", "status"), *raw("value", "lo", "hi", "confidence"))
     return Ask("finding", columns, (Where("analysis", "=", name), *FLEET, *more), (*PLACE, "pattern"), back=LATEST)
 
 
-def unseen(name: str) -> Ask:
+def unseen(name: str, *whose: Where) -> Ask:
     """How many modules an analysis cannot judge."""
-    mine = (Where("analysis", "=", name), *FLEET)
+    mine = (Where("analysis", "=", name), *(whose or FLEET))
     last = Ask("finding", one("status", "last", "status"), mine, PLACE, back=LATEST)
     return Ask(last, one("n", "count", "status"), (Where("status", "=", "not_observable"),))

@@ -111,7 +111,11 @@ ASKED = named(
         "site_faults",
         Ask(
             "fault",
-            (*(Column(c, "raw", c) for c in ("stack", "module", "fault", "active", "text", "code", "cell", "value")),),
+            (
+                *raw("stack", "module", "fault", "active", "text", "code"),
+                Column("cell", "raw", "cell", plus=1),
+                *raw("value"),
+            ),
             SITE,
             newest=200,
         ),

@@ -115,9 +115,11 @@ def fault_lines(events: pl.DataFrame, sites: Sites) -> bytes:
 
 def finding_lines(findings: pl.DataFrame, sites: Sites) -> bytes:
     """Measurement `finding`, at noon UTC of its local `day`; the cell is a tag, `-` for a whole module."""
-    told = at_noon(findings).with_columns(text=_title(), unit=pl.col("value_unit").fill_null(""))
+    told = at_noon(findings).with_columns(
+        text=_title(), unit=pl.col("value_unit").fill_null(""), cell_no=pl.col("cell").cast(pl.Int64) + 1
+    )
     tags = (*_MODULE, "analysis", "pattern", "cell")
-    fields = ("status", "text", "priority", "value", "lo", "hi", "threshold", "unit", "confidence", "score")
+    fields = ("status", "text", "priority", "value", "lo", "hi", "threshold", "unit", "confidence", "score", "cell_no")
     return lines("finding", tags, placed(told, sites).select("ts", *tags, *fields))
 
 
