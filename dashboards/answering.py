@@ -137,6 +137,13 @@ def _chosen(column: Column, chosen: Column) -> list[pl.Expr]:
     return [(value if column.over == 1 else value / column.over).alias(column.name)]
 
 
+def _percentile(values: pl.Expr, n: int) -> pl.Expr:
+    """The nearest rank as InfluxDB has it; none where there are too few values for it."""
+    rank = (n / 100 * values.count() + 0.5).floor().cast(pl.Int64) - 1
+    known = values.drop_nulls().sort().get(rank.clip(0), null_on_oob=True)
+    return pl.when(rank >= 0).then(known)
+
+
 def _column(column: Column, rows: pl.DataFrame) -> list[pl.Expr]:
     if column.field.startswith("/"):
         matching = [name for name in rows.columns if re.search(column.field.strip("/"), name)]
@@ -148,9 +155,7 @@ def _column(column: Column, rows: pl.DataFrame) -> list[pl.Expr]:
         "last": values.drop_nulls().last(),
         "share": 100 * values.sum() / pl.col(column.other or column.field).sum() if column.how == "share" else values,
         "power": values.mean() * pl.col(column.other or column.field).mean() if column.how == "power" else values,
-        "percentile": values.drop_nulls()
-        .sort()
-        .get((column.n / 100 * values.count() + 0.5).floor().cast(pl.Int64) - 1, null_on_oob=True),
+        "percentile": _percentile(values, column.n),
         "sum": pl.when(values.count() > 0).then(values.sum()),
     }
     value = told[column.how] if column.how in told else getattr(values, column.how)()

@@ -17,11 +17,12 @@ def clean(part: Any) -> Any:
     """The same without them; a first threshold step keeps its `value: null`, without which Grafana draws no colour; a
     variable without a choice has no `current`."""
     if isinstance(part, dict):
+        if part.keys() == {"selected", "tags", "text", "value"} and part["value"] == "All":
+            return {"selected": True, "text": ["All"], "value": ["$__all"]}
         dead = DEAD | ({"current"} if (part.get("current") or {}).get("value") is None else frozenset())
         kept = {key: clean(value) for key, value in part.items() if key not in dead}
         base = {"value"} if part.keys() == {"color", "value"} else set()
-        chosen = {"tags"} if part.keys() == {"text", "value", "tags"} else set()  # of a variable, for Grafana 6
-        return {key: value for key, value in kept.items() if key not in chosen and (value is not None or key in base)}
+        return {key: value for key, value in kept.items() if value is not None or key in base}
     if isinstance(part, list):
         return [clean(value) for value in part if value not in (None, {})]
     return part

@@ -21,6 +21,8 @@ from dashboards.questions import BY_PAGE
 from dashboards.render import rendered
 
 DAY = 86_400_000
+FOR_MANY = frozenset({"fleet-home", "fleet-lockouts", "fleet-degradation", "fleet-pipeline"})
+"""Pages that show everything unless somebody chooses."""
 FolderOfPoints = Annotated[Path | None, typer.Option(help="Folder that `cellherd influx fill --out` wrote.")]
 Choice = Annotated[list[str] | None, typer.Option("--choose", help="NAME=VALUE for a variable, as site=barn.")]
 
@@ -71,12 +73,8 @@ def _of_form(boards: list[Json]) -> Iterator[str]:
 def _of_data(server: Server, points: Points | None, shown: Shown) -> Iterator[tuple[str, str, str]]:
     for uid, asked in BY_PAGE.items():
         for name, dataset in asked.items():
-            whole = Shown(shown.start, shown.end, shown.width, {}) if _for_many(uid) else shown
+            whole = Shown(shown.start, shown.end, shown.width, {}) if uid in FOR_MANY else shown
             yield from ((uid, name, why) for why in faults(dataset, server, points, whole))
-
-
-def _for_many(uid: str) -> bool:
-    return uid in {"fleet-home", "fleet-lockouts", "fleet-degradation", "fleet-pipeline"}
 
 
 def render(
@@ -93,7 +91,7 @@ def render(
     shown, out_of = Shown(*_span(told, days), "10m", _chosen(choose)), [dashboard(make()) for make in DASHBOARDS]
     out.mkdir(parents=True, exist_ok=True)
     for board in out_of:
-        whole = Shown(shown.start, shown.end, shown.width, {}) if _for_many(board["uid"]) else shown
+        whole = Shown(shown.start, shown.end, shown.width, {}) if board["uid"] in FOR_MANY else shown
         path = out / f"{board['uid']}.html"
         path.write_text(rendered(board, told, whole), encoding="utf-8")
         typer.echo(path)

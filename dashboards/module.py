@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from grafanalib.core import Dashboard
 
-from dashboards.drawing import coloured, column, curve, stat, states, table
+from dashboards.drawing import coloured, column, curve, fault_column, stat, states, table
 from dashboards.frame import ONE, Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, Viz, active, came_or_went, fault_names, steps
+from dashboards.panels import PLAIN, Json, Viz, active, came_or_went, fault_names, of_column, steps
 from dashboards.questions.module import ASKED, CELL_NAMES
 from dashboards.site import verdict
 
@@ -23,11 +23,11 @@ def module() -> Dashboard:
 def _lines() -> list[Line]:
     return [
         (
-            4,
+            5,
             {
                 "voltage": stat("Voltage", ASKED["last_seen"], decimals=1, limits=PLAIN, width=4),
                 "spread_now": stat("Spread", ASKED["spread"], decimals=0, limits=UNEVEN, width=4),
-                "verdict": table("What the last night found", ASKED["module_verdict"], *verdict(())),
+                "verdict": table("What the last night found", ASKED["module_verdict"], *verdict(_unsaid())),
             },
         ),
         (10, {"cells": curve("Cell voltages", ASKED["cells"], names=CELL_NAMES)}),
@@ -50,6 +50,11 @@ def _lines() -> list[Line]:
     ]
 
 
+def _unsaid() -> tuple[Json, ...]:
+    """Site, stack and module stand above already."""
+    return tuple(of_column(name, {"custom.hidden": True}) for name in ONE)
+
+
 def _standing() -> Viz:
     none = {"noValue": "no fault"}
     return states("Faults", ASKED["faults"], alias="$tag_fault", mappings=active(), names=fault_names(), bounds=none)
@@ -59,6 +64,7 @@ def _log() -> Viz:
     return table(
         "Came and went",
         ASKED["fault_log"],
+        fault_column(),
         coloured("active", came_or_went(), displayName="came or went"),
         column("text", "the maker's words"),
         column("cell", "cell", width=60, decimals=0, noValue="-"),

@@ -47,7 +47,7 @@ def _curves(panel: Json, frame: pl.DataFrame) -> Any:
     scaled = frame.with_columns(pl.col("value") * factor)
     told = _timed(scaled.with_columns(pl.col("name").replace_strict(names, titles, return_dtype=pl.String)))
     legend = (
-        alt.Legend(orient="bottom", title=None, columns=4, labelLimit=260) if 1 < len(names) <= MOST_NAMES else None
+        alt.Legend(orient="bottom", title=None, columns=3, labelLimit=200) if 1 < len(names) <= MOST_NAMES else None
     )
     axis = alt.Axis(title=_unit(shown.unit))
     scale = alt.Scale(zero=custom.get("drawStyle") == "bars", domain=_bounds(panel) or alt.Undefined)

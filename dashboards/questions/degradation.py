@@ -40,7 +40,7 @@ ASKED = named(
         ),
         "percent",
         "Health of the chosen modules: the median one, and the band that holds four of five.",
-        MONTH,
+        f"five modules, each with {MONTH}",
         bucket="nightly",
         within={"median": (20, 130)},
     ),

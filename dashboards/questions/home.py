@@ -47,7 +47,14 @@ def _count(*only: Where) -> Ask:
 
 def _judged(name: str, urgency: int, meaning: str) -> Dataset:
     return Dataset(
-        name, _count(Where("urgency", "=", urgency)), "none", meaning, A_NIGHT, bucket="nightly", within={"n": (0, 1e6)}
+        name,
+        _count(Where("urgency", "=", urgency)),
+        "none",
+        meaning,
+        A_NIGHT,
+        bucket="nightly",
+        within={"n": COUNT},
+        may_be_empty=True,
     )
 
 

@@ -1,85 +1,122 @@
-"""Every question that a dashboard asks, asked of a real InfluxDB."""
+"""Every question that a dashboard asks, asked of a real InfluxDB and of Polars, about a simulated fleet."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import httpx
+import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from cellherd.cli import app_for
+from dashboards.answering import Shown, answer
 from dashboards.build import DASHBOARDS, dashboard
-from dashboards.datasets import DATASETS
+from dashboards.check_queries import Server, differences, faults, table
+from dashboards.commands_check import FOR_MANY
+from dashboards.points import Points, read
+from dashboards.questions import BY_PAGE
+from tests.dashboards.fleet import written
 from tests.services import Service
 
-START = 1_773_360_000_000
-PLACE = "installer=sunny,site=farm,stack=s1,module=m1,kind=module"
-REST = "t00=215i,t01=221i,voltage_mv=52880i,cell_spread_mv=15i"
-CHOSEN = {
-    "$site": "farm",
-    "$stack": "s1",
-    "$module": "m1",
-    "$timeFilter": f"time >= {START}ms AND time < {START + 3_600_000}ms",
-    "$__interval": "1m",
-}
-
 pytestmark = pytest.mark.service
+DAY = 86_400_000
+QUESTIONS = [(page, name) for page, asked in BY_PAGE.items() for name in asked]
 
 
 @pytest.fixture(scope="module")
-def database(influxdb: Service) -> str:
-    """An hour of a 16-cell module with two sensors, and a fault that came and went."""
-    httpx.post(f"{influxdb.url}/query", params={"q": "CREATE DATABASE panels"}).raise_for_status()
-    cells = ",".join(f"c{i:02}={3300 + i}i" for i in range(16))
-    lines = [
-        f"module,{PLACE} {cells},{REST},current_ma=-{n}000i,soc_pm={900 - n}i {START + n * 60_000}" for n in range(60)
-    ]
-    tags = "installer=sunny,site=farm,stack=s1,module=m1,fault=cell_imbalance_warning"
-    lines += [
-        f'fault,{tags} active={on}i,priority=2i,cell=6i,value=61,code="b5",text="Cell spread" {START + at}'
-        for on, at in ((1, 600_000), (0, 1_200_000))
-    ]
-    httpx.post(
-        f"{influxdb.url}/write", params={"db": "panels", "precision": "ms"}, content="\n".join(lines)
-    ).raise_for_status()
-    return "panels"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("fleet"))
 
 
-def ask(influxdb: Service, database: str, query: str) -> list[dict[str, Any]]:
-    for name in sorted(CHOSEN, key=len, reverse=True):
-        query = query.replace(name, CHOSEN[name])
-    answer = httpx.get(f"{influxdb.url}/query", params={"db": database, "q": query, "epoch": "ms"}).json()
-    assert "error" not in answer, answer
-    result = answer["results"][0]
-    assert "error" not in result, result
-    return list(result.get("series", []))
+@pytest.fixture(scope="module")
+def points(folder: Path) -> Points:
+    return read(folder)
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_a_dataset_answers_with_rows(influxdb: Service, database: str, name: str) -> None:
-    series = ask(influxdb, database, DATASETS[name].influxql)
-    assert any(value is not None for one in series for row in one["values"] for value in row[1:])
+@pytest.fixture(scope="module")
+def server(influxdb: Service, folder: Path) -> Server:
+    databases = {"live": "herd", "nightly": "herd_derived"}
+    for bucket, name in databases.items():
+        httpx.post(f"{influxdb.url}/query", params={"q": f"CREATE DATABASE {name}"}).raise_for_status()
+        lines = (folder / f"{bucket}.lp").read_bytes().splitlines()
+        for start in range(0, len(lines), 5000):
+            body, told = b"\n".join(lines[start : start + 5000]), {"db": name, "precision": "ms"}
+            httpx.post(f"{influxdb.url}/write", params=told, content=body, timeout=60).raise_for_status()
+    return Server(influxdb.url, {"live": "herd", "nightly": "herd_derived"})
 
 
-def test_cells_come_as_one_column_each_by_the_names_that_panels_rename(influxdb: Service, database: str) -> None:
-    (series,) = ask(influxdb, database, DATASETS["cells"].influxql)
-    assert series["columns"] == ["time", *(f"mean_c{i:02}" for i in range(16))]
-    assert series["values"][0][1:] == [3300 + i for i in range(16)]
+@pytest.fixture(scope="module")
+def worst(points: Points) -> dict[str, str]:
+    """The module that was locked out most."""
+    counts = points["lockout"].group_by("site", "stack", "module").len().sort("len", "site", descending=True)
+    return {name: counts[name][0] for name in ("site", "stack", "module")}
 
 
-def test_temperatures_are_degrees_and_absent_sensors_are_empty(influxdb: Service, database: str) -> None:
-    (series,) = ask(influxdb, database, DATASETS["temperatures"].influxql)
-    first = dict(zip(series["columns"], series["values"][0], strict=True))
-    assert (first["sensor 1"], first["sensor 2"], first["sensor 3"]) == (21.5, 22.1, None)
+def shown(points: Points, page: str, worst: dict[str, str]) -> Shown:
+    end = int(str(points["module"]["ts"].max()))
+    return Shown(end - 5 * DAY, end, "10m", {} if page in FOR_MANY else worst)
 
 
-def test_a_fault_stands_from_entering_to_leaving(influxdb: Service, database: str) -> None:
-    (series,) = ask(influxdb, database, DATASETS["faults"].influxql)
-    assert series["tags"] == {"fault": "cell_imbalance_warning"}
-    states = [value for _, value in series["values"]]
-    assert states == [None] * 10 + [1] * 10 + [0] * 40
+@pytest.mark.parametrize(("page", "name"), QUESTIONS)
+def test_a_question_is_answered_alike_by_influxdb_and_by_polars(
+    server: Server, points: Points, worst: dict[str, str], page: str, name: str
+) -> None:
+    assert list(faults(BY_PAGE[page][name], server, points, shown(points, page, worst))) == []
 
 
-def test_every_variable_finds_its_values(influxdb: Service, database: str) -> None:
-    variables = [v for make in DASHBOARDS for v in dashboard(make())["templating"]["list"] if v["type"] == "query"]
-    found = {v["name"]: [row[1] for row in ask(influxdb, database, v["query"])[0]["values"]] for v in variables}
-    assert found == {"site": ["farm"], "stack": ["s1"], "module": ["m1"]}
+def test_only_what_may_be_empty_is_empty(server: Server, points: Points, worst: dict[str, str]) -> None:
+    empty = {
+        name
+        for page, name in QUESTIONS
+        if not server.ask((one := BY_PAGE[page][name]).bucket, shown(points, page, worst).filled(one.influxql))
+    }
+    assert empty <= {"not_judged", "today", "act_now", "trend_table", "life_table", "health_cycles",
+                     "efficiency_table", "uneven_unseen"}  # fmt: skip
+
+
+def test_every_variable_finds_its_values(server: Server, worst: dict[str, str]) -> None:
+    for make in DASHBOARDS:
+        for variable in dashboard(make())["templating"]["list"]:
+            if variable["type"] == "query":
+                found = server.ask("live", Shown(0, 1, chosen=worst).filled(variable["query"]))
+                assert found[0]["values"], variable["name"]
+
+
+def test_every_annotation_finds_the_lockouts(server: Server, points: Points, worst: dict[str, str]) -> None:
+    for make in DASHBOARDS:
+        board = dashboard(make())
+        query = board["annotations"]["list"][0]["target"]["query"]
+        found = server.ask("nightly", shown(points, board["uid"], worst).filled(query))
+        assert found[0]["columns"] == ["time", "text"]
+
+
+def test_a_difference_between_the_two_forms_is_found(server: Server, points: Points, worst: dict[str, str]) -> None:
+    dataset = BY_PAGE["fleet-module"]["spread"]
+    at = shown(points, "fleet-module", worst)
+    told = table(dataset, server.ask("live", at.filled(dataset.influxql)))
+    wrong = answer(dataset.ask, points, at).with_columns(pl.col("spread") + 1)
+    assert "by Polars" in next(differences(dataset, told, wrong))
+    assert "rows" in next(differences(dataset, told, wrong.head(3)))
+
+
+def test_a_number_that_cannot_be_and_a_question_that_is_refused_are_told(server: Server, points: Points) -> None:
+    end = int(str(points["module"]["ts"].max()))
+    nobody = Shown(end - DAY, end, "10m", {"site": "nowhere", "stack": "s1", "module": "m1"})
+    assert list(faults(BY_PAGE["fleet-module"]["spread"], server, None, nobody)) == ["no rows"]
+    broken = Shown(end - DAY, end, "ten minutes", {})
+    assert "refuses" in next(faults(BY_PAGE["fleet-module"]["spread"], server, None, broken))
+
+
+def test_the_command_draws_a_page_of_each_dashboard_without_a_server(
+    folder: Path, worst: dict[str, str], tmp_path: Path
+) -> None:
+    chosen = [word for name, value in worst.items() for word in ("--choose", f"{name}={value}")]
+    words = ["dashboards", "render", "--points", str(folder), "--out", str(tmp_path), "--days", "5", *chosen]
+    done = CliRunner().invoke(app_for(words), words)
+    assert done.exit_code == 0, done.output
+    pages = {path.stem: path.read_text() for path in tmp_path.glob("*.html")}
+    assert set(pages) == set(BY_PAGE)
+    assert "http" not in pages["fleet-home"].replace("http://www.w3.org/", "")
+    empty = {page: text.count('class="nothing"') for page, text in pages.items()}
+    assert empty == {page: 4 if page == "fleet-degradation" else 0 for page in pages}
