@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -39,6 +39,10 @@ class Server:
         try:
             with urlopen(request, timeout=60) as reply:  # noqa: S310 - as above
                 said = json.load(reply)
+        except HTTPError as error:
+            with error:
+                said = error.read().decode(errors="replace").strip()[:300]
+            raise CellherdError(f"InfluxDB at {self.url} refuses {influxql!r}: {said}") from None
         except (URLError, OSError, ValueError) as error:
             raise CellherdError(f"InfluxDB at {self.url} does not answer: {error}") from None
         result = said["results"][0]

@@ -51,7 +51,7 @@ def check(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person
     if influx:
         server = Server(influx, {"live": database, "nightly": f"{database}_derived"}, read_secret(token_file) or "")
         told = read(points) if points else None
-        shown = Shown(*_span(told, days), "10m", _chosen(choose))
+        shown = Shown(*_span(told, days), _width(days), _chosen(choose))
         wrong = [f"{uid}: {name}: {why}" for uid, name, why in _of_data(server, told, shown)]
         typer.echo(f"{sum(map(len, BY_PAGE.values()))} questions asked of {influx}: {len(wrong)} errors")
         found += wrong
@@ -88,13 +88,18 @@ def render(
     Example: cellherd influx fill --out points; cellherd dashboards render --points points --choose site=barn
     """
     told = read(points)
-    shown, out_of = Shown(*_span(told, days), "10m", _chosen(choose)), [dashboard(make()) for make in DASHBOARDS]
+    shown, out_of = Shown(*_span(told, days), _width(days), _chosen(choose)), [dashboard(make()) for make in DASHBOARDS]
     out.mkdir(parents=True, exist_ok=True)
     for board in out_of:
         whole = Shown(shown.start, shown.end, shown.width, {}) if board["uid"] in FOR_MANY else shown
         path = out / f"{board['uid']}.html"
         path.write_text(rendered(board, told, whole), encoding="utf-8")
         typer.echo(path)
+
+
+def _width(days: int) -> str:
+    """The time that a pixel stands for, about as Grafana chooses it."""
+    return "10m" if days <= 1 else "30m" if days <= 3 else "1h"
 
 
 def _span(points: Points | None, days: int) -> tuple[int, int]:

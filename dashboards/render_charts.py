@@ -14,6 +14,7 @@ from dashboards.render_words import UNITS, Json, look
 
 PALETTE = ["#3871dc", "#d9730d", "#3f9e4d", "#8f3bb8", "#b8860b", "#1f9aa8", "#d1293d", "#6b7280", "#a05195", "#4b7f2b"]
 DAY_S = 86_400
+alt.data_transformers.disable_max_rows()  # what is drawn here is as much as a screen shows
 MOST_NAMES = 14
 """Curves beyond which a legend would only hide them."""
 

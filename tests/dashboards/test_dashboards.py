@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,8 @@ import yaml
 from cellherd.faults import catalogue
 from dashboards.build import DASHBOARDS, OUT, built, dashboard, stale, write
 from dashboards.clean import clean
-from dashboards.datasets import DATASETS
 from dashboards.layout import panel_id
+from dashboards.questions import EVERY
 
 BOARDS = [dashboard(make()) for make in DASHBOARDS]
 PANELS = [(board["uid"], panel) for board in BOARDS for panel in board["panels"]]
@@ -52,8 +53,9 @@ def test_a_dashboard_has_the_form_of_grafana_12(board: dict[str, Any]) -> None:
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["uid"])
 def test_nothing_is_null_but_the_base_of_a_threshold(board: dict[str, Any]) -> None:
     nulls = [path for path, value in walk(board) if value is None]
-    assert all(path.endswith("/thresholds/steps/0/value") for path in nulls)
-    assert len(nulls) == len(board["panels"])
+    assert all(path.endswith("/steps/0/value") for path in nulls)
+    firsts = [path for path, _ in walk(board) if path.endswith("/steps/0")]
+    assert nulls == [f"{path}/value" for path in firsts]
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["uid"])
@@ -68,14 +70,17 @@ def test_a_panel_says_what_it_shows_and_asks_through_the_variable(uid: str, pane
     assert panel["title"]
     assert panel["description"]
     assert panel["fieldConfig"]["defaults"]["unit"]
-    assert panel["datasource"] == {"type": "influxdb", "uid": "${ds}"}
-    assert all(target["datasource"]["uid"] == "${ds}" for target in panel["targets"])
-    assert panel["type"] in {"timeseries", "state-timeline", "status-history", "table", "stat", "bargauge", "heatmap"}
+    asked = [EVERY[target["query"]] for target in panel["targets"]]
+    sources = {"live": "${ds}", "nightly": "${nightly}"}
+    assert panel["datasource"]["uid"] == sources[asked[0].bucket]
+    assert [target["datasource"]["uid"] for target in panel["targets"]] == [sources[one.bucket] for one in asked]
+    assert all(one.told in panel["description"] for one in asked)
 
 
 def test_panel_ids_are_unique_and_come_from_names_not_from_order() -> None:
-    ids = [panel["id"] for _, panel in PANELS]
-    assert len(set(ids)) == len(ids)
+    for board in BOARDS:
+        ids = [panel["id"] for panel in board["panels"]]
+        assert len(set(ids)) == len(ids)
     cells = next(panel for _, panel in PANELS if panel["title"] == "Cell voltages")
     assert cells["id"] == panel_id("fleet-module", "cells") == 807860
 
@@ -95,7 +100,7 @@ def test_panels_stand_on_the_grid_without_overlapping() -> None:
 
 
 def test_faults_carry_the_catalogues_words() -> None:
-    panel = next(panel for _, panel in PANELS if panel["type"] == "state-timeline")
+    panel = next(panel for uid, panel in PANELS if panel["title"] == "Faults")
     shown = {o["matcher"]["options"]: o["properties"][0]["value"] for o in panel["fieldConfig"]["overrides"]}
     assert shown == {fault.id: fault.title for fault in catalogue().values()}
 
@@ -112,14 +117,20 @@ def test_cleaning_keeps_false_zero_and_empty_text() -> None:
 
 def test_the_provisioned_datasource_has_a_fixed_uid_and_no_secret_in_it() -> None:
     folder = OUT.parent / "provisioning"
-    source = yaml.safe_load((folder / "datasources" / "cellherd.yaml").read_text())["datasources"][0]
-    assert (source["uid"], source["type"]) == ("fleet-influxql", "influxdb")
-    assert source["secureJsonData"]["httpHeaderValue1"].startswith("Token $__file{")
+    live, nights = yaml.safe_load((folder / "datasources" / "cellherd.yaml").read_text())["datasources"]
+    assert (live["uid"], nights["uid"]) == ("fleet-influxql", "fleet-nights")
+    assert (live["jsonData"]["dbName"], nights["jsonData"]["dbName"]) == ("cellherd", "cellherd_derived")
+    for source in (live, nights):
+        assert source["type"] == "influxdb"
+        assert source["secureJsonData"]["httpHeaderValue1"].startswith("Token $__file{")
+    regexes = {v["name"]: v["regex"] for v in BOARDS[0]["templating"]["list"] if v["type"] == "datasource"}
+    kept = {n: [s["name"] for s in (live, nights) if re.search(r.strip("/i"), s["name"])] for n, r in regexes.items()}
+    assert kept == {"ds": ["CellHerd"], "nightly": ["CellHerd nights"]}
     provider = yaml.safe_load((folder / "dashboards" / "cellherd.yaml").read_text())["providers"][0]
     assert provider["allowUiUpdates"] is False
 
 
 def test_every_dataset_is_drawn_by_some_panel() -> None:
     asked = {target["query"] for _, panel in PANELS for target in panel["targets"]}
-    assert asked == {dataset.influxql for dataset in DATASETS.values()}
+    assert asked == set(EVERY)
     assert json.dumps(BOARDS[0]) == json.dumps(dashboard(DASHBOARDS[0]()))
