@@ -77,7 +77,9 @@ def _variable(name: str, above: tuple[str, ...], many: bool) -> Template:
 
 def marks(about: Page) -> Json:
     """Lockouts as red marks over every curve."""
-    whose = " AND ".join(Where(name, "=~" if about.many else "=", f"${name}").influxql() for name in about.chosen)
+    whose = " AND ".join(
+        Where(name, "=~" if about.many or name == "installer" else "=", f"${name}").influxql() for name in about.chosen
+    )
     query = f'SELECT "text" FROM "lockout" WHERE {whose} AND $timeFilter'  # noqa: S608 - our own words; Grafana escapes its variables
     shown = {"textColumn": "text", "tagsColumn": "fault"}
     return {
