@@ -32,48 +32,34 @@ def site() -> Dashboard:
 
 
 def _lines() -> list[Line]:
-    worst = stat("Worst finding", ASKED["site_worst"], limits=URGENCY_STEPS, mappings=urgencies())
-    reporting = stat("Modules reporting", ASKED["site_reporting"], limits=PLAIN, bounds={"noValue": "0"})
-    power = stat("Power now", ASKED["site_power"], decimals=2, limits=PLAIN)
+    found = table("What the last night found", ASKED["site_verdict"], *verdict(places(site=False)), by="urgency")
+    coverage = curve("Readings that came", ASKED["site_coverage"], alias=EACH, decimals=1)
     return [
-        (4, {"worst": worst, "reporting": reporting, "power_now": power}),
-        (
-            7,
-            {
-                "verdict": table(
-                    "What the last night found", ASKED["site_verdict"], *verdict(places(site=False)), by="urgency"
-                )
-            },
-        ),
+        (4, _numbers()),
+        (7, {"verdict": found}),
         (6, {"modules": _modules()}),
-        (
-            8,
-            {
-                "soc": curve("State of charge", ASKED["site_soc"], alias=EACH, bounds={"min": 0, "max": 100}),
-                "power": curve("Power of the site", ASKED["site_power"], fill=15),
-            },
-        ),
-        (
-            7,
-            {
-                "warmest": curve("Warmest sensor", ASKED["site_warmest"], alias=EACH, decimals=1),
-                "energy": bars("Energy by day", ASKED["site_energy"], stacked=False),
-            },
-        ),
-        (
-            6,
-            {
-                "charging": _path("Charging allowed", "site_charging"),
-                "paths": _path("Discharging allowed", "site_paths"),
-            },
-        ),
-        (
-            7,
-            {
-                "coverage": curve("Readings that came", ASKED["site_coverage"], alias=EACH, decimals=1),
-                "faults": _faults(),
-            },
-        ),
+        *_curves(),
+        (7, {"coverage": coverage, "faults": _faults()}),
+    ]
+
+
+def _numbers() -> dict[str, Viz]:
+    return {
+        "worst": stat("Worst finding", ASKED["site_worst"], limits=URGENCY_STEPS, mappings=urgencies()),
+        "reporting": stat("Modules reporting", ASKED["site_reporting"], limits=PLAIN, bounds={"noValue": "0"}),
+        "power_now": stat("Power now", ASKED["site_power"], decimals=2, limits=PLAIN),
+    }
+
+
+def _curves() -> list[Line]:
+    soc = curve("State of charge", ASKED["site_soc"], alias=EACH, bounds={"min": 0, "max": 100})
+    warmest = curve("Warmest sensor", ASKED["site_warmest"], alias=EACH, decimals=1)
+    energy = bars("Energy by day", ASKED["site_energy"], stacked=False)
+    charging, paths = _path("Charging allowed", "site_charging"), _path("Discharging allowed", "site_paths")
+    return [
+        (8, {"soc": soc, "power": curve("Power of the site", ASKED["site_power"], fill=15)}),
+        (7, {"warmest": warmest, "energy": energy}),
+        (6, {"charging": charging, "paths": paths}),
     ]
 
 
