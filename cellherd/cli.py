@@ -64,7 +64,7 @@ COMMANDS = (
     Command("influx setup", "pipeline.commands_influx:setup", "Make buckets, InfluxQL names and tokens in InfluxDB 2."),
     Command("influx fill", "pipeline.commands_influx:fill", "Write the archive into InfluxDB once more."),
     Command("dashboards build", "dashboards.commands:build", "Write the Grafana dashboards as JSON."),
-    Command("dashboards check", "dashboards.commands_check:check", "Schema, links, and every question asked of InfluxDB."),
+    Command("dashboards check", "dashboards.commands_check:check", "Schemas, links, questions asked of InfluxDB."),
     Command("dashboards render", "dashboards.commands_check:render", "Draw the dashboards without Grafana."),
     Command("dashboards push", "dashboards.commands:push", "Send the dashboards to a Grafana."),
     Command("flows serve", "pipeline.commands_flows:serve", "Run the nightly work under Prefect's schedule."),
