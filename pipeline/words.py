@@ -114,12 +114,12 @@ class Brief:
 def brief(finding: Finding) -> Brief:
     """A finding in the few words that a table's row has room for."""
     fault = catalogue().get(finding.get("fault") or "")
-    reasons = [_reason(entry) for entry in _entries(finding.get("reasons"))]
+    reasons = [_reason(entry, ENGLISH) for entry in _entries(finding.get("reasons"))]
     day, since = finding.get("day"), finding.get("since_day")
     lasting = (day - since).days + 1 if isinstance(day, date) and isinstance(since, date) else 1
-    actions = _actions(finding, fault)
+    actions = _actions(finding, fault, ENGLISH)
     what = fault.title if fault else _plain(finding.get("fault") or finding.get("pattern") or "finding")
-    return Brief(what, _numbers(finding), "; ".join(reasons), actions[0] if actions else "", max(1, lasting))
+    return Brief(what, _numbers(finding, ENGLISH), "; ".join(reasons), actions[0] if actions else "", max(1, lasting))
 
 
 def fingerprint(finding: Finding) -> str:
