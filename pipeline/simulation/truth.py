@@ -32,7 +32,8 @@ MODULE: Schema = {
     **dict.fromkeys(("site", "unit"), pl.String),
     "day": pl.Date,
     **dict.fromkeys(
-        ("rated_ah", "capacity_ah", "soh", "cycles", "net_ah", "temp_mean_c", "gain", "offset_ma", "aged"), pl.Float64
+        ("rated_ah", "capacity_ah", "soh", "cycles", "net_ah", "temp_mean_c", "gain", "offset_ma", "aged", "soc_off"),
+        pl.Float64,
     ),
 }
 LOCKOUT: Schema = {
@@ -109,7 +110,9 @@ def cells_of(spoken: Spoken, state: State) -> pl.DataFrame:
 
 
 def modules_of(spoken: Spoken, aged: np.ndarray) -> pl.DataFrame:
-    """Each module's day. `soh` is the median cell's capacity by the rated one, `aged` the share lost by wear alone."""
+    """Each module's day. `soh` is the median cell's capacity by the rated one, `aged` the share lost by wear alone,
+    `soc_off` how far the state of charge that the BMS shows is from the cells' mean, at the day's worst moment.
+    """
     build, trace, plan = spoken.build, spoken.trace, spoken.plan
     who = [place(plan, number) for number in plan.numbers]
     return pl.DataFrame(
@@ -125,6 +128,7 @@ def modules_of(spoken: Spoken, aged: np.ndarray) -> pl.DataFrame:
             "gain": build.gain,
             "offset_ma": build.offset_a * 1000,
             "aged": aged,
+            "soc_off": np.abs(trace.counted - np.clip(trace.soc, 0, 1)).max(axis=1),
         },
         schema=MODULE,
     )
