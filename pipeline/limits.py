@@ -64,7 +64,8 @@ class Roots:
     sensor_dc: int = 100
     sensor_dc_min: int = 50
     surge: float = 1.3  # times the limit
-    share: float = 1.3  # times the even share of a stack's current
+    share: float = 1.3  # times the even share of a stack's current ...
+    heavy_rate: float = 0.4  # ... while the module's own is beyond this share of its capacity
     rate: float = 1.0  # current limit (share of the capacity) of a module that states none
     prior: float = 0.7  # what a fully met row of the table weighs ...
     nothing: float = 0.15  # ... against "only the flag"

@@ -44,19 +44,28 @@ def _peers(placed: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
 
 
 def _shares(placed: pl.LazyFrame, rows: pl.LazyFrame, roster: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
-    """A module's share of its stack's current in the minutes before an overcurrent, and the stack's size."""
+    """A module's share of its stack's current before an overcurrent, while it had a heavy one, and the stack's size.
+
+    At rest and at small currents neighbours that share well differ by more than a few times, and it means nothing.
+    """
     over = placed.filter(pl.col("cause").is_in(["OC_DSG", "OC_CHG"])).select("unit", "start", "site", "stack")
+    currents = rows.select("unit", "ts", "period_ms", "current_ma", full=pl.col("full_mah").fill_null(limits.full_mah))
+    before = pl.col("ts").is_between(pl.col("start") - limits.lockouts.before_ms, pl.col("start"))
+    heavy = pl.col("current_ma").abs() >= limits.roots.heavy_rate * pl.col("full")
+    own = over.join(currents, on="unit").filter(before & heavy)
     mates = roster.select("site", "stack", mate="unit")
-    asked = over.join(mates, on=["site", "stack"])
-    currents = rows.select(mate="unit", ts="ts", current="current_ma").join(
-        asked.select("mate").unique(), on="mate", how="semi"
+    asked = own.join(mates, on=["site", "stack"]).filter(pl.col("mate") != pl.col("unit"))
+    said = currents.select(mate="unit", at="ts", mates_ma="current_ma").join(asked.select("mate").unique(), on="mate")
+    beside = asked.sort("ts").join_asof(
+        said.sort("at"), left_on="ts", right_on="at", by="mate", strategy="nearest", check_sortedness=False
     )
-    near = asked.join(currents, on="mate").filter(
-        pl.col("ts").is_between(pl.col("start") - limits.lockouts.before_ms, pl.col("start"))
+    near = beside.filter((pl.col("at") - pl.col("ts")).abs() <= pl.col("period_ms"))
+    moments = near.group_by("unit", "start", "ts").agg(
+        own=pl.col("current_ma").first().abs(), others=pl.col("mates_ma").abs().sum(), stack_units=pl.len() + 1
     )
-    means = near.group_by("unit", "start", "mate").agg(pl.col("current").abs().mean())
-    own = pl.col("current").filter(pl.col("mate") == pl.col("unit")).first()
-    return means.group_by("unit", "start").agg(share=own / pl.col("current").sum(), stack_units=pl.len())
+    return moments.group_by("unit", "start").agg(
+        share=pl.col("own").sum() / (pl.col("own") + pl.col("others")).sum(), stack_units=pl.col("stack_units").max()
+    )
 
 
 def _old() -> pl.Expr:

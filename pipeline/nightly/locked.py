@@ -20,21 +20,9 @@ from pipeline.limits import LFP, Limits
 
 NUMBERS = (
     *("mean_hi", "mean_lo", "low", "high", "spread", "others_lo", "others_hi", "low_at", "high_at"),
-    *(
-        "i_peak",
-        "i_mean",
-        "i_step",
-        "i_last",
-        "i_rms",
-        "over_ms",
-        "t_lo",
-        "t_hi",
-        "t_apart",
-        "t_rise",
-        "t_least",
-        "soc_pm",
-    ),
-    *("gap_ms", "idle_h", "site_peers", "share", "stack_units", "limit_ma"),
+    *("i_peak", "i_mean", "i_step", "i_last", "i_rms", "over_ms", "limit_ma", "full_mah"),
+    *("t_lo", "t_hi", "t_apart", "t_rise", "t_least", "soc_pm", "gap_ms", "period_ms", "idle_h"),
+    *("site_peers", "site_units", "share", "stack_units"),
 )
 """What of the window is kept with a session."""
 SAID_WITHIN = timedelta(days=31)
