@@ -22,7 +22,8 @@ LINKS = ("COMM_CAN", "COMM_RS485", "COMM_LINK", "MASTER_MISSING")
 class Root:
     """One root cause: the catalogue's fault that tells people what it is and what to do, and the cell that it names.
 
-    `site`: it lies outside the battery, and is no finding about a module.
+    `site`: it lies outside the battery, and is no finding about a module. `kin`: another root with the same remedy,
+    whose evidence does not speak against this one.
     """
 
     triggers: tuple[str, ...]
@@ -30,6 +31,7 @@ class Root:
     evidence: Callable[[Roots], pl.Expr]
     cell: str = ""
     site: bool = False
+    kin: str = ""
 
 
 def above(name: str, limit: float, width: float) -> pl.Expr:
@@ -69,9 +71,10 @@ def _sustained() -> pl.Expr:
 
 
 def _shared(r: Roots) -> pl.Expr:
-    """Far more than an even share of a stack's current."""
+    """Far more than an even share of a stack's current; where a neighbour is missing, its share as well."""
     more = ((pl.col("share") * pl.col("stack_units") - r.share) / 0.2 + 0.5).clip(0, 1)
-    return (more * (pl.col("stack_units") > 1)).fill_null(0.0)
+    uneven = (more * (pl.col("stack_units") > 1)).fill_null(0.0)
+    return pl.max_horizontal(uneven, (pl.col("stack_missing") > 0).cast(pl.Float64).fill_null(0.0))
 
 
 def _several() -> pl.Expr:
@@ -98,7 +101,10 @@ ROOTS: dict[str, Root] = {
         cell="high_at",
     ),
     "charge_voltage_high": Root(
-        OV, "inverter_settings_mismatch", lambda r: above("mean_hi", r.overcharged_mv - 30, 20)
+        OV,
+        "inverter_settings_mismatch",
+        lambda r: above("mean_hi", r.overcharged_mv - 30, 20),
+        kin="charger_ignores_limit",
     ),
     "charger_ignores_limit": Root(
         OV,
@@ -106,6 +112,7 @@ ROOTS: dict[str, Root] = {
         lambda r: (
             pl.max_horizontal(_rate("i_step", r.step_rate), _pushed(r)) * below("mean_hi", r.overcharged_mv - 30, 20)
         ),
+        kin="charge_voltage_high",
     ),
     "weak_cell": Root(
         (*UV, "IMBALANCE"),

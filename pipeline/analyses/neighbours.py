@@ -13,11 +13,15 @@ FLOORS = {"us3000c": "1.7", "us5000": "2.8"}
 def neighbours(
     windows: pl.LazyFrame, rows: pl.LazyFrame, roster: pl.LazyFrame, about: pl.LazyFrame, limits: Limits
 ) -> pl.LazyFrame:
-    """Windows (unit, start, ..) with site_peers, site_units, share, stack_units, limit_ma, firmware_old, period_ms.
+    """Windows (unit, start, ..) with site_peers, site_units, share, stack_units, stack_missing (how many modules of its
+    stack said nothing today), limit_ma, firmware_old, period_ms.
 
-    `roster` has (unit, site, edge, stack); `about` (unit, model, firmware, charge_ma, discharge_ma) as devices said.
+    `roster` has (unit, site, edge, stack, stack_known: how many the registry has there); `about` (unit, model, firmware,
+    charge_ma, discharge_ma) as devices said.
     """
-    placed = windows.join(roster.select("unit", "site", "edge", "stack"), on="unit", how="left", maintain_order="left")
+    spoke = roster.with_columns(stack_missing=(pl.col("stack_known") - pl.len().over("site", "stack")).clip(0))
+    where = spoke.select("unit", "site", "edge", "stack", "stack_missing")
+    placed = windows.join(where, on="unit", how="left", maintain_order="left")
     counts = roster.group_by("site", "edge").agg(site_units=pl.len())
     known = placed.join(counts, on=["site", "edge"], how="left", maintain_order="left")
     told = known.join(_peers(placed, limits), on=["unit", "start"], how="left", maintain_order="left")
@@ -44,14 +48,16 @@ def _peers(placed: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
 
 
 def _shares(placed: pl.LazyFrame, rows: pl.LazyFrame, roster: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
-    """A module's share of its stack's current before an overcurrent, while it had a heavy one, and the stack's size.
+    """A module's share of its stack's current before an overcurrent, while it had a heavy one that way, and the
+    stack's size.
 
     At rest and at small currents neighbours that share well differ by more than a few times, and it means nothing.
     """
-    over = placed.filter(pl.col("cause").is_in(["OC_DSG", "OC_CHG"])).select("unit", "start", "site", "stack")
+    side = pl.col("cause").replace_strict({"OC_DSG": -1, "OC_CHG": 1}, default=None, return_dtype=pl.Int64)
+    over = placed.select("unit", "start", "site", "stack", side=side).drop_nulls("side")
     currents = rows.select("unit", "ts", "period_ms", "current_ma", full=pl.col("full_mah").fill_null(limits.full_mah))
     before = pl.col("ts").is_between(pl.col("start") - limits.lockouts.before_ms, pl.col("start"))
-    heavy = pl.col("current_ma").abs() >= limits.roots.heavy_rate * pl.col("full")
+    heavy = pl.col("side") * pl.col("current_ma") >= limits.roots.heavy_rate * pl.col("full")
     own = over.join(currents, on="unit").filter(before & heavy)
     mates = roster.select("site", "stack", mate="unit")
     asked = own.join(mates, on=["site", "stack"]).filter(pl.col("mate") != pl.col("unit"))

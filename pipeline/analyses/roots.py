@@ -14,7 +14,8 @@ def roots(windows: pl.LazyFrame, limits: Roots) -> pl.LazyFrame:
     """Sessions with `root`, `confidence` (0..1), `second` (the next best), and `cell` where the root names one.
 
     Each row of the table that fits the trigger scores `prior` times its evidence (0..1). The winner's share of all
-    scores, with `nothing` for "only the flag", is the confidence; below `sure` the root is unknown and both stay named.
+    scores, with `nothing` for "only the flag", is the confidence; the score of its kin, which has the same remedy,
+    counts with it. Below `sure` the root is unknown and both stay named.
     """
     have = windows.collect_schema()
     blank = {name: pl.lit(None, pl.Float64).alias(name) for name in OPTIONAL if name not in have}
@@ -29,7 +30,7 @@ def roots(windows: pl.LazyFrame, limits: Roots) -> pl.LazyFrame:
         total=pl.sum_horizontal(names) + limits.nothing,
         first=ranked.list.get(0),
         other=ranked.list.get(1),
-    ).with_columns(confidence=pl.col("first").struct.field("score") / pl.col("total"))
+    ).with_columns(confidence=(pl.col("first").struct.field("score") + _kin()) / pl.col("total"))
     sure = pl.col("confidence") >= limits.sure
     winner, runner = pl.col("first").struct, pl.col("other").struct
     named = best.with_columns(
@@ -40,7 +41,7 @@ def roots(windows: pl.LazyFrame, limits: Roots) -> pl.LazyFrame:
     return named.with_columns(cell=_cell()).select(*have.names(), "root", "confidence", "likeliest", "second", "cell")
 
 
-OPTIONAL = ("peers", "site_peers", "site_units", "share", "stack_units", "limit_ma", "firmware_old")
+OPTIONAL = ("peers", "site_peers", "site_units", "share", "stack_units", "stack_missing", "limit_ma", "firmware_old")
 """Numbers from beyond the module (pipeline/analyses/neighbours.py); without them their rows score nothing."""
 
 
@@ -48,6 +49,15 @@ def _score(root: Root, limits: Roots) -> pl.Expr:
     fits = pl.col("cause").is_in(root.triggers)
     met = root.evidence(limits).fill_null(0.0).clip(0.0, 1.0)
     return pl.when(fits).then(limits.prior * met).otherwise(0.0)
+
+
+def _kin() -> pl.Expr:
+    """What the winner's kin scores: it asks for the same to be done."""
+    score = pl.lit(0.0)
+    for name, root in ROOTS.items():
+        if root.kin:
+            score = pl.when(pl.col("first").struct.field("root") == name).then(pl.col(root.kin)).otherwise(score)
+    return score
 
 
 def _cell() -> pl.Expr:

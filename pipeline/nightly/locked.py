@@ -22,7 +22,7 @@ NUMBERS = (
     *("mean_hi", "mean_lo", "low", "high", "spread", "others_lo", "others_hi", "low_at", "high_at"),
     *("i_peak", "i_mean", "i_step", "i_last", "i_rms", "over_ms", "limit_ma", "full_mah"),
     *("t_lo", "t_hi", "t_apart", "t_rise", "t_least", "soc_pm", "gap_ms", "period_ms", "idle_h"),
-    *("site_peers", "site_units", "share", "stack_units"),
+    *("site_peers", "site_units", "share", "stack_units", "stack_missing"),
 )
 """What of the window is kept with a session."""
 SAID_WITHIN = timedelta(days=31)
@@ -95,7 +95,7 @@ def locked(
     longer = pl.when(pl.col("idle_all") & pl.col("rested")).then(24.0).otherwise(0.0)
     windows = window(rows, ended.collect().lazy(), limits).join(rested, on="unit", how="left", maintain_order="left")
     seen = windows.with_columns(idle_h=pl.col("idle_h") + longer).drop("rested", "idle_all").collect().lazy()
-    mates = roster.select("site", "edge", "stack", unit="no")
+    mates = roster.select("site", "edge", "stack", "stack_known", unit="no")
     around = neighbours(seen, rows, mates, numbered(said.about), limits)
     judged = roots(around.collect().lazy(), limits.roots)
     return judged.with_columns(evidence=as_json(pl.struct(NUMBERS)))

@@ -126,7 +126,7 @@ def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
         for place in {*site.chemistry, *site.nominal_mah}
     ]
     schema = {**dict.fromkeys(("site", "stack", "module", "chemistry"), pl.String), "rated_mah": pl.Float64}
-    registry = pl.LazyFrame(known, schema=schema, orient="row")
+    registry = pl.LazyFrame(known, schema=schema, orient="row").with_columns(stack_known=pl.len().over("site", "stack"))
     joined = last.join(registry, on=["site", "stack", "module"], how="left").sort("site", "unit")
     numbered = joined.with_columns(pl.col("chemistry").fill_null("lfp")).with_row_index("no")
     return numbered.collect(engine="streaming")

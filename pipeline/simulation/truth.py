@@ -67,13 +67,15 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "discharge_overcurrent_protection": ("surge_loads", "reconnect", "bad_connection", "mixed_stack", "missing_module"),
 }
 """The flaws that can make a protection trip, likeliest first; without one it is the use."""
+LEADS, LAGS = ("low_capacity", "high_resistance"), ("leak", "imbalance", "balancer_off")
+"""Bad cells near full: those that rise before the others, and those that stay behind, so that the others rise."""
 
 
 @dataclass(slots=True)
 class Diary:
-    """What is remembered from day to day: lockouts that still stand (module, protection -> ms), trips counted."""
+    """What is remembered from day to day: lockouts that stand (module, protection -> ms, cause), trips counted."""
 
-    standing: dict[tuple[int, int], int] = field(default_factory=dict)
+    standing: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
     trips: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
@@ -148,32 +150,54 @@ def lockouts_of(spoken: Spoken, diary: Diary, *, last: bool) -> tuple[pl.DataFra
             for k in turns:
                 ts = spoken.midnight + int(k) * step_ms
                 if stands[k]:
-                    diary.standing[key] = ts
+                    diary.standing[key] = ts, _cause(spoken, key, int(k))
                     diary.trips[key] = diary.trips.get(key, 0) + 1
                     counted.append(_counter(spoken, key, ts, diary.trips[key]))
                 else:
                     reset = spoken.trace.flags[at, k] & OFF
                     ended = "reset" if reset else "auto_release"
-                    rows.append(_lockout(spoken, key, (diary.standing.pop(key), ts), ended))
+                    start, cause = diary.standing.pop(key)
+                    rows.append(_lockout(spoken, key, (start, ts, cause), ended))
     if last:
-        rows += [_lockout(spoken, key, (start, end), "open") for key, start in sorted(diary.standing.items())]
+        standing = sorted(diary.standing.items())
+        rows += [_lockout(spoken, key, (start, end, cause), "open") for key, (start, cause) in standing]
         diary.standing.clear()
     return pl.DataFrame(rows, schema=LOCKOUT), pl.DataFrame(counted, schema=DEVICE_COUNTER)
 
 
-def _lockout(spoken: Spoken, key: tuple[int, int], span: tuple[int, int], ended_by: str) -> dict[str, object]:
+def _lockout(spoken: Spoken, key: tuple[int, int], span: tuple[int, int, str], ended_by: str) -> dict[str, object]:
+    plan, (at, bit) = spoken.plan, key
+    fault = chemistry.protections(chemistry.CHEMISTRIES[plan.chemistry])[bit].fault
+    who = place(plan, plan.first + at)
+    found = {"site": who["site"], "unit": who["unit"], "fault": fault, "start": span[0], "end": span[1]}
+    return {**found, "root_cause": span[2], "ended_by": ended_by}
+
+
+def _cause(spoken: Spoken, key: tuple[int, int], step: int) -> str:
+    """The flaw behind a trip: the likeliest that is there and has a part in it."""
     plan, (at, bit) = spoken.plan, key
     fault = chemistry.protections(chemistry.CHEMISTRIES[plan.chemistry])[bit].fault
     stack = (plan.first + at) // plan.stack_size
     there = {
         flaw.kind
         for flaw in spoken.flaws
-        if flaw.module == plan.first + at or (flaw.module // plan.stack_size == stack and _shared(flaw))
+        if (flaw.module == plan.first + at and _concerned(spoken, flaw, fault, (at, step)))
+        or (flaw.module // plan.stack_size == stack and _shared(flaw))
     }
-    cause = next((kind for kind in CAUSES[fault] if kind in there), "use")
-    who = place(plan, plan.first + at)
-    found = {"site": who["site"], "unit": who["unit"], "fault": fault, "start": span[0], "end": span[1]}
-    return {**found, "root_cause": cause, "ended_by": ended_by}
+    return next((kind for kind in CAUSES[fault] if kind in there), "use")
+
+
+def _concerned(spoken: Spoken, flaw: Flaw, fault: str, when: tuple[int, int]) -> bool:
+    """Whether a bad cell has a part in a trip by a cell's voltage: by the sample nearest to it, the bad cell is the one
+    that is too high or too low, or, near full, the one that stays behind while the others rise.
+    """
+    if flaw.kind not in (*LEADS, *LAGS) or not fault.startswith("cell_"):
+        return True
+    at, step = when
+    volts = spoken.trace.volts[at, min(step // spoken.pace.every, spoken.trace.volts.shape[1] - 1)]
+    low, high = int(volts.argmin()), int(volts.argmax())
+    cell = flaw.cell or 0
+    return cell == (high if fault == "cell_overvoltage_protection" and flaw.kind in LEADS else low)
 
 
 def _shared(flaw: Flaw) -> bool:
