@@ -139,6 +139,7 @@ class Limits:
 
     top_mv: int = 3370
     bottom_mv: int = 3200
+    knee_mv: int = 3040  # with all cells below it, those of a sound module fall so fast that they are far apart
     plateau_mv: tuple[int, int] = (3250, 3335)
     cell_mv: tuple[int, int] = (1500, 4000)
     full_mv: int = 3350  # a module that says 100 % while charging has at least this
@@ -189,6 +190,7 @@ PROFILES: dict[str, Limits] = {
     "nmc": Limits(
         top_mv=4100,
         bottom_mv=3500,
+        knee_mv=3300,
         plateau_mv=(3600, 3900),
         cell_mv=(1500, 4350),
         full_mv=4050,
@@ -198,6 +200,7 @@ PROFILES: dict[str, Limits] = {
     "lto": Limits(
         top_mv=2600,
         bottom_mv=2150,
+        knee_mv=2000,
         plateau_mv=(2250, 2450),
         cell_mv=(1000, 3000),
         full_mv=2550,

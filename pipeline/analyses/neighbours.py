@@ -16,8 +16,8 @@ def neighbours(
     """Windows (unit, start, ..) with site_peers, site_units, share, stack_units, stack_missing (how many modules of its
     stack said nothing today), limit_ma, firmware_old, period_ms.
 
-    `roster` has (unit, site, edge, stack, stack_known: how many the registry has there); `about` (unit, model, firmware,
-    charge_ma, discharge_ma) as devices said.
+    `roster` has (unit, site, edge, stack, stack_known: how many the registry has there); `about` (unit, model,
+    firmware, charge_ma, discharge_ma) as devices said.
     """
     spoke = roster.with_columns(stack_missing=(pl.col("stack_known") - pl.len().over("site", "stack")).clip(0))
     where = spoke.select("unit", "site", "edge", "stack", "stack_missing")

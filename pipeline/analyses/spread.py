@@ -12,10 +12,16 @@ BIN_MV = 5
 
 
 def spread(readings: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
-    """spread_hist without its place: readings by unit, band and bin; `bin_mv` is the bin's lower edge."""
+    """spread_hist without its place: readings by unit, band and bin; `bin_mv` is the bin's lower edge.
+
+    Readings with all cells below the curve's knee are left out: there 2 % of capacity, as sound cells differ, are
+    150 mV and more.
+    """
     cells = cells_in(readings)
-    apart = highest_mv(cells) - lowest_mv(cells)
-    rows = readings.select("unit", band=band(mean_mv(cells), limits), bin_mv=apart // BIN_MV * BIN_MV)
+    highest = highest_mv(cells)
+    rows = readings.filter(highest >= limits.knee_mv).select(
+        "unit", band=band(mean_mv(cells), limits), bin_mv=(highest - lowest_mv(cells)) // BIN_MV * BIN_MV
+    )
     counted = rows.drop_nulls().group_by("unit", "band", "bin_mv").agg(n=pl.len().cast(pl.Int64))
     return counted.sort("unit", "band", "bin_mv")
 

@@ -74,7 +74,8 @@ def _discharged(module: Module, run: Run, profile: Profile, ended: Charge) -> It
     module.discharges = [*module.discharges, ended][-OF_LAST:]
     middle, fault = module.middle_mv, "cell_capacity_mismatch"
     empty = [one for one in module.discharges if one.lo is not None and one.lo <= profile.empty_mv]
-    apart = [one for one in empty if (one.spread or 0) >= number(fault, "bottom_mv")]
+    early = [one for one in empty if (one.hi or 0) >= profile.empty_mv]  # else all are empty, and a spread says nothing
+    apart = [one for one in early if (one.spread or 0) >= number(fault, "bottom_mv")]
     known = middle is not None and middle <= number(fault, "middle_mv")
     yield from _series(
         module, run, profile, fault, (apart if known else [], ended, ended in empty and ended not in apart)

@@ -28,7 +28,7 @@ from pipeline.nightly.estimates import carried, charge_marks, estimates
 from pipeline.nightly.locked import Devices, devices, locked
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """Raised when the daily tables would come out differently; every night within reach is then worked through again."""
 MODULES = 200
 """Modules of a part: about 150 MB in memory at a reading every 10 s."""
