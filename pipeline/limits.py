@@ -86,6 +86,11 @@ class Risk:
     cluster_ratio: float = 2.0
     cluster_q: float = 0.05
     burst_p: float = 1e-4
+    near_days: int = 14  # how often a module came near a limit within so many days ...
+    near_often: int = 5  # ... sets it apart from the others: never, now and then, often
+    near_mv: tuple[int, int] = (60, 200)  # below the highest and above the lowest cell voltage allowed
+    near_dc: int = 20
+    near_rate: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ class Limits:
 
     top_mv: int = 3370
     bottom_mv: int = 3200
-    knee_mv: int = 3040  # with all cells below it, those of a sound module fall so fast that they are far apart
+    knee_mv: int = 3050  # with all cells below it, those of a sound module fall so fast that they are far apart
     plateau_mv: tuple[int, int] = (3250, 3335)
     cell_mv: tuple[int, int] = (1500, 4000)
     full_mv: int = 3350  # a module that says 100 % while charging has at least this

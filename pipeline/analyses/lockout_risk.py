@@ -10,11 +10,11 @@ from pipeline.limits import Risk
 
 
 def lockout_risk(risks: pl.LazyFrame, limits: Risk) -> pl.LazyFrame:
-    """A finding's row for each unit that ever locked out: value = risk score 0..100, its three largest terms.
+    """A finding's row for each unit: value = risk score 0..100, its three largest terms.
 
     A finding above `high`. The chance within 30 days, the trend's shape and the counts stand in the evidence.
     """
-    rows = risks.filter(pl.col("n") > 0).sort("site", "unit")
+    rows = risks.sort("site", "unit")
     high = pl.col("score") > limits.high
     terms = pl.concat_list(reason(name, 100 * pl.col(name), "%") for name in TERMS)
     largest = terms.list.eval(
@@ -39,6 +39,7 @@ def lockout_risk(risks: pl.LazyFrame, limits: Risk) -> pl.LazyFrame:
                 "p30",
                 "rate",
                 "n",
+                "near",
                 "beta",
                 "beta_lo",
                 "beta_hi",

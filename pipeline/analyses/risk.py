@@ -17,8 +17,9 @@ TERMS = ("again_within_30_days", "back_after_a_reset", "getting_worse", "cells_o
 def risk(sessions: pl.LazyFrame, units: pl.LazyFrame, as_of: int, limits: Risk) -> pl.LazyFrame:
     """(site, unit) with p7, p30, rate (a day), n, beta, beta_lo, beta_hi, score 0..100 and its terms.
 
-    `sessions` come from `recurrence`; `units` are (site, unit, cohort, from_ts, linked): since when each is watched and
-    how sure a mismatch is (0..1). Gamma-Poisson: prior from the cohort's moments, counts forgotten with a half-life.
+    `sessions` come from `recurrence`; `units` are (site, unit, cohort, from_ts, linked, near): since when each is
+    watched, how sure a mismatch is (0..1), and on how many of the last days it came near a limit. Gamma-Poisson: prior
+    from the moments of those of the cohort that come near as often; counts are forgotten with a half-life.
     Worsening: Crow-AMSAA, time-truncated (MIL-HDBK-189C), 95 % interval.
     """
     age = (as_of - pl.col("start")) / DAY
@@ -42,18 +43,22 @@ def risk(sessions: pl.LazyFrame, units: pl.LazyFrame, as_of: int, limits: Risk) 
         *(pl.col(name).fill_null(0) for name in ("n", "weighed")),
         *(pl.col(name).fill_null(value=False) for name in ("fresh_reset", "danger")),
     )
-    shrunk = known.with_columns(*_prior()).with_columns(*_chances())
+    times = pl.col("near").fill_null(0)
+    often = pl.when(times == 0).then(pl.lit("never")).when(times < limits.near_often).then(pl.lit("at times"))
+    how = often.otherwise(pl.lit("often"))
+    alike = known.with_columns(alike=pl.concat_str("cohort", how, separator=", near a limit "))
+    shrunk = alike.with_columns(*_prior()).with_columns(*_chances())
     return shrunk.with_columns(_worsening(as_of)).unnest("trend").with_columns(*_score(limits)).drop("starts")
 
 
 def _prior() -> tuple[pl.Expr, pl.Expr]:
-    """a and b of the cohort by moments; a cohort that varies no more than chance has a prior as heavy as ten units."""
+    """a and b by moments of those `alike`; where they vary no more than chance the prior is as heavy as ten units."""
     rate = pl.col("weighed") / pl.col("seen")
     mean = (pl.col("weighed").sum() + 0.5) / (pl.col("seen").sum() + 0.5 * pl.col("seen").mean())
     spare = rate.var().fill_null(0.0) - mean / pl.col("seen").mean()
     b = pl.when(spare > 0).then(mean / spare).otherwise(10 * pl.col("seen").mean())
     b = b.clip(1.0, 10 * pl.col("seen").mean())
-    return (mean * b).over("cohort").alias("a"), b.over("cohort").alias("b")
+    return (mean * b).over("alike").alias("a"), b.over("alike").alias("b")
 
 
 def _chances() -> tuple[pl.Expr, ...]:

@@ -17,8 +17,6 @@ from pipeline.live.levels import levels
 from pipeline.schema import CELL_COLUMNS, TEMP_COLUMNS
 
 STEP_MS = 2 * MINUTE
-SMALL_PM = 150
-"""By so much a BMS may be off when it finds its battery empty: a few weeks of counting, or a few years of wear."""
 """Current is added up, and SOC compared, over no longer time than this between two readings."""
 IDLE_MA = 500
 PLAUSIBLE_DC = (-400, 1200)
@@ -188,7 +186,7 @@ def _told(rows: pl.DataFrame) -> pl.DataFrame:
     within = pl.col("dt").is_between(0, 60_000)
     flows = near & pl.col("dir").is_in([1, -1])
     full = (pl.col("soc_pm") >= 990) & (pl.col("hi") >= pl.col("p_full"))
-    empty = (pl.col("soc_step") < 0) & (pl.col("soc_step") >= -SMALL_PM) & (pl.col("lo") <= pl.col("p_empty"))
+    empty = (pl.col("soc_pm") <= 50) & (pl.col("lo") <= pl.col("p_empty"))
     corrects = full | empty
     return rows.with_columns(
         charge=pl.when(flows).then((current + pl.col("ma_before")) * pl.col("dt") // 2).fill_null(0).cast(pl.Int64),

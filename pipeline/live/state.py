@@ -46,6 +46,7 @@ class Charge(msgspec.Struct, frozen=True):
     spread: int | None
     at: int | None
     cut: bool
+    tapered: bool = False
 
 
 class Module(msgspec.Struct):

@@ -15,6 +15,7 @@ from pipeline.analyses.findings import identified
 from pipeline.analyses.lockout_causes import lockout_causes
 from pipeline.analyses.lockout_fleet import lockout_bursts, lockout_clusters
 from pipeline.analyses.lockout_risk import lockout_risk
+from pipeline.analyses.near import STATED, near
 from pipeline.analyses.ranking import distances, ranking
 from pipeline.analyses.recurrence import one_over_midnight, recurrence
 from pipeline.analyses.risk import risk
@@ -92,7 +93,8 @@ def _of_units(
     as_of = local_day(day, "UTC").end
     uneven = findings.lazy().filter((pl.col("status") == "finding") & pl.col("analysis").is_in(LINKS))
     linked = uneven.group_by(UNIT).agg(linked=pl.col("confidence").max())
-    risks = risk(sessions, units.join(linked, on=UNIT, how="left"), as_of, limits.risk).collect().lazy()
+    warned = units.join(linked, on=UNIT, how="left").join(_near(store, day, limits), on=UNIT, how="left")
+    risks = risk(sessions, warned, as_of, limits.risk).collect().lazy()
     month = pl.col("day").is_between(day - timedelta(days=limits.cohorts.days), day, closed="right")
     tables = {name: store.scan(name).filter(month) for name in ("module_day", "cell_day", "spread_hist")}
     features = pl.concat(
@@ -113,6 +115,18 @@ def _of_units(
         ranking(apart.collect().lazy(), units.filter(pl.col("day") == day), limits.cohorts),
         storage(_standing(store, day, limits), limits.storage),
     ]
+
+
+def _near(store: Store, day: date, limits: Limits) -> pl.LazyFrame:
+    """How often each module came near its stated limits of late."""
+    days = (day - timedelta(days=limits.risk.near_days), day)
+    recent = pl.col("day").is_between(*days, closed="right")
+    kinds = pl.Struct(dict.fromkeys(STATED, pl.Int64))
+    info = store.scan("device_info", days).filter(pl.col("limits").is_not_null()).sort("ts")
+    said = info.with_columns(pl.col("limits").str.json_decode(kinds)).unnest("limits")
+    about = said.group_by(UNIT).agg(pl.col(STATED).drop_nulls().last())
+    module_day, cell_day = (store.scan(name).filter(recent) for name in ("module_day", "cell_day"))
+    return near(module_day, cell_day, about, limits.risk)
 
 
 def _standing(store: Store, day: date, limits: Limits) -> pl.LazyFrame:

@@ -41,7 +41,8 @@ def linked(rows: list[tuple[str, float]], cause: str = "OV_CELL", weight: float 
 
 def fleet(units: int, **more: Any) -> pl.LazyFrame:
     rows = [
-        {"site": "barn", "unit": f"u{n}", "cohort": "all", "from_ts": 0, "linked": 0.0, **more} for n in range(units)
+        {"site": "barn", "unit": f"u{n}", "cohort": "all", "from_ts": 0, "linked": 0.0, "near": 0, **more}
+        for n in range(units)
     ]
     return pl.LazyFrame(rows)
 
