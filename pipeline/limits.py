@@ -1,7 +1,7 @@
 """What counts as too much: every threshold of the nightly analyses, in one frozen place.
 
-A module's own profile counts before the fallback. Mid 50 mV and 100-200 mV after a discharge are makers' values; the
-top's is ours, above what a healthy LFP module shows in its last minutes of charge.
+A module's own profile counts before the fallback. Mid 50 mV is the makers' value; the top's and the bottom's are
+ours, above what a healthy LFP module shows in its last minutes of charge and of discharge (makers: 100-200 mV).
 """
 
 from __future__ import annotations
@@ -110,8 +110,6 @@ class Doubts:
     full_mv: int = 3450  # mean cell of a charging module that is full ...
     empty_mv: int = 3000  # ... and of one that is empty
     soc_off_pm: int = 100
-    offset_ma: float = 300.0
-    gain: tuple[float, float] = (0.97, 1.03)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class Limits:
         default_factory=lambda: {
             "top": Band(150, 300, "top_of_charge_drift", "cell_imbalance_warning"),
             "mid": Band(50, 100, "cell_imbalance_warning", "cell_imbalance_warning"),
-            "bottom": Band(200, 400, "cell_capacity_mismatch", "cell_group_failing"),
+            "bottom": Band(250, 400, "cell_capacity_mismatch", "cell_group_failing"),
         }
     )
     enough: int = 20  # readings in a band before its spread means anything

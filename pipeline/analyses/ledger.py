@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.chemistry import Floats
+from pipeline.quality import Quality
 
 UNIT = ["site", "unit"]
 LEAST_EVENTS, LEAST_HOURS = 5, 48.0
@@ -49,6 +50,12 @@ def offset(tops: pl.LazyFrame) -> pl.LazyFrame:
     spread = (pl.col("slope").std(ddof=1) / pl.len().sqrt()).fill_null(20.0).clip(10.0)
     told = each.group_by(UNIT).agg(offset_ma=pl.col("slope").median(), offset_sigma=spread, closures=pl.col("n").max())
     return told.with_columns(pl.col("offset_ma").clip(-NOT_CLOSED_MA, NOT_CLOSED_MA))
+
+
+def open_loops(offsets: pl.LazyFrame) -> pl.LazyFrame:
+    """(site, unit, dq = I_OFFSET) of the modules whose `offset` is as large as one can be, or larger."""
+    far = offsets.filter(pl.col("offset_ma").abs() >= NOT_CLOSED_MA)
+    return far.select(*UNIT, dq=pl.lit(int(Quality.I_OFFSET), pl.Int64))
 
 
 def _theil_sen(hours: Floats, mah: Floats) -> float:

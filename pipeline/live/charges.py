@@ -16,9 +16,7 @@ from pipeline.live.state import Charge, Episode, Module, Waiting
 
 LEAST_MS = 10 * MINUTE
 """What is shorter is no charge."""
-TAPERED = 10
-"""A charge has come down to its end below this part of the capacity as current: a tenth."""
-HOLDS_MV = 50
+HOLDS_MV = 80
 """So far above empty the highest cell is where the others still hold charge when one is empty."""
 OVER = {f"{what}_overvoltage_{kind}" for what in ("cell", "pack") for kind in ("warning", "protection")}
 OF_LAST, TIMES = number("early_charge_cutoff", "of_last"), number("early_charge_cutoff", "charges")
@@ -44,8 +42,7 @@ def charge_ends(module: Module, run: Run, profile: Profile, *, hole: bool) -> It
     cut = run.first.charge_on == 0 if direction == 1 else run.first.discharge_on == 0
     cut = (cut or bool(said & OVER)) and "user_limit_reached" not in said
     at = sample.hi_at if direction == 1 else sample.lo_at
-    tapered = abs(sample.current_ma or 0) * TAPERED <= profile.capacity_mah
-    ended = Charge(sample.ts, sample.soc_pm, sample.lo, sample.hi, sample.spread, at, cut, tapered)
+    ended = Charge(sample.ts, sample.soc_pm, sample.lo, sample.hi, sample.spread, at, cut)
     if direction == 1:
         yield from _charged(module, run, profile, ended)
     else:
@@ -61,19 +58,12 @@ def _charged(module: Module, run: Run, profile: Profile, ended: Charge) -> Itera
     yield from _series(module, run, profile, "early_charge_cutoff", (early, ended, over))
     middle = module.middle_mv
     full = [one for one in module.charges if (one.hi or 0) >= profile.full_mv][-OF_LAST:]
-    apart = [one for one in full if (one.spread or 0) >= _allowed(one)]
+    apart = [one for one in full if (one.spread or 0) >= number("top_of_charge_drift", "top_mv")]
     known = middle is not None and middle <= number("top_of_charge_drift", "middle_mv")
     yield from _series(
         module, run, profile, "top_of_charge_drift",
         (apart if known else [], ended, ended in full and ended not in apart),
     )  # fmt: skip
-
-
-def _allowed(one: Charge) -> int:
-    """A spread at the end of a charge. Once the current has come down the curve is so steep that 0.3 % of charge, with
-    which a balanced module is content, are 100 mV.
-    """
-    return number("top_of_charge_drift", "tapered_mv" if one.tapered else "top_mv")
 
 
 def _early(one: Charge, profile: Profile) -> bool:

@@ -46,7 +46,6 @@ class Charge(msgspec.Struct, frozen=True):
     spread: int | None
     at: int | None
     cut: bool
-    tapered: bool = False
 
 
 class Module(msgspec.Struct):

@@ -16,7 +16,7 @@ from pipeline.analyses.anchors import anchors
 from pipeline.analyses.capacity import capacity
 from pipeline.analyses.crossings import crossings
 from pipeline.analyses.health import health
-from pipeline.analyses.ledger import ledger, offset
+from pipeline.analyses.ledger import ledger, offset, open_loops
 from pipeline.analyses.pulses import growth, resistances
 from pipeline.analyses.resistance import resistance
 from pipeline.analyses.soh import events
@@ -75,8 +75,8 @@ def _ratios(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
 
 def estimates(
     store: Store, day: date, tables: Tables, sites: tuple[str, ...], chemistry: Chemistry
-) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """The day's rows of capacity, and the findings on health and resistance."""
+) -> tuple[pl.DataFrame, list[pl.DataFrame], pl.DataFrame]:
+    """The day's rows of capacity, the findings on health and resistance, and whose current does not close (dq)."""
     back = (day, sites, CLOSED)
     modules = tables["module_day"].lazy()
     days = _with_today(store, "module_day", tables, back)
@@ -92,7 +92,8 @@ def estimates(
     whole = _with_today(store, "cell_day", tables, (day, sites, timedelta(days=3650)))
     cells = whole.select(*UNIT, "cell", "day", "sxy", "sxx", "steps").collect().lazy()
     resists = resistance(resistances(cells, day), growth(cells, day), modules)
-    return today, pl.collect_all([health(seen, modules, day), resists])
+    verdicts = pl.collect_all([health(seen, modules, day), resists])
+    return today, verdicts, open_loops(offsets).collect()
 
 
 def _with_today(

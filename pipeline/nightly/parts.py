@@ -171,7 +171,8 @@ def _measured(part: Part, roster: pl.DataFrame, name: str, said: Devices, store:
     tables = {name: formed(name, day, _placed(answers[name], part)) for name in MEASURED if name in answers}
     marks = charge_marks(store, day, tables, roster, chemistry)(rows, limits)
     tables |= {name: formed(name, day, _placed(frame, part)) for name, frame in marks.items()}
-    held, verdicts = estimates(store, day, tables, part.sites, chemistry)
+    held, verdicts, not_closed = estimates(store, day, tables, part.sites, chemistry)
+    tables["module_day"] = _doubted(tables["module_day"].lazy(), not_closed.lazy(), ["site", "unit"]).collect()
     tables["capacity"] = formed("capacity", day, held.join(_who(part).collect(), on=["site", "unit"], how="left"))
     hist, cell_day, module_day = (tables[name].lazy() for name in ("spread_hist", "cell_day", "module_day"))
     uneven = imbalance(hist, cell_day, module_day, limits).collect()
@@ -189,9 +190,9 @@ def _rated(module_day: pl.DataFrame, roster: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(nominal_mah=pl.coalesce("rated", pl.col("full_mah").cast(pl.Float64))).drop("rated")
 
 
-def _doubted(days: pl.LazyFrame, more: pl.LazyFrame) -> pl.LazyFrame:
+def _doubted(days: pl.LazyFrame, more: pl.LazyFrame, by: str | list[str] = "unit") -> pl.LazyFrame:
     """module_day with the bits of both kinds of tests."""
-    joined = days.join(more.rename({"dq": "more"}), on="unit", how="left", maintain_order="left")
+    joined = days.join(more.rename({"dq": "more"}), on=by, how="left", maintain_order="left")
     return joined.with_columns(dq=pl.col("dq") | pl.col("more").fill_null(0)).drop("more")
 
 

@@ -34,13 +34,17 @@ class Day(Protocol):
         """Rows of device_counter."""
 
     @property
+    def gaps(self) -> pl.DataFrame:
+        """Rows of gap: slots in which nothing was heard."""
+
+    @property
     def truth(self) -> Mapping[str, pl.DataFrame]:
         """`flaw` and `lockout` among others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The small tables of all days, the truth of all days, and the modules' chemistry."""
+    """The small tables of all days, and the truth of all days: the simulator's, and `gap`, slots without a reading."""
 
     tables: Mapping[str, pl.DataFrame]
     truth: Mapping[str, pl.DataFrame]
@@ -77,7 +81,7 @@ def replay(days: Iterable[Day], chemistry: str = "lfp") -> Replayed:
         store.tables["reading"] = pl.concat([before, day.readings])
         store.add("device_info", day.infos)
         store.add("device_counter", day.counters)
-        for name, frame in day.truth.items():
+        for name, frame in (*day.truth.items(), ("gap", day.gaps)):
             truth.setdefault(name, []).append(frame)
         nightly(store, day.date, _sites(day.infos, chemistry))
         seen.append(day.date)
