@@ -108,7 +108,10 @@ class Doubts:
     zero_mv: int = 100  # pack voltage range of a bin: 20 mV a minute
     rate: float = 2.0
     full_mv: int = 3450  # mean cell of a charging module that is full ...
-    empty_mv: int = 3000  # ... and of one that is empty
+    empty_mv: int = 3000  # ... of one that is empty, and the most charge that it still has under a small current
+    empty_pm: int = 40
+    nearly_mv: int = 3050
+    nearly_pm: int = 70
     soc_off_pm: int = 100
 
 
@@ -198,7 +201,7 @@ PROFILES: dict[str, Limits] = {
         cell_mv=(1500, 4350),
         full_mv=4050,
         roots=Roots(healthy_mv=4120, overcharged_mv=4200, charged_mv=3350, empty_mv=3200),
-        doubts=Doubts(full_mv=4180, empty_mv=3150),
+        doubts=Doubts(full_mv=4180, empty_mv=3150, nearly_mv=3300),
     ),
     "lto": Limits(
         top_mv=2600,
@@ -208,7 +211,7 @@ PROFILES: dict[str, Limits] = {
         cell_mv=(1000, 3000),
         full_mv=2550,
         roots=Roots(healthy_mv=2650, overcharged_mv=2750, charged_mv=2050, empty_mv=1900),
-        doubts=Doubts(full_mv=2700, empty_mv=1900),
+        doubts=Doubts(full_mv=2700, empty_mv=1900, nearly_mv=1950),
     ),
 }
 """Limits by chemistry; what has no profile of its own is taken for LFP."""

@@ -75,8 +75,11 @@ def _contradicts(limits: Limits) -> pl.Expr:
     d, soc, current = limits.doubts, pl.col("soc_pm"), pl.col("current_ma")
     slow = current.abs() < limits.mid_c_rate * pl.coalesce("full_mah", pl.lit(limits.full_mah))
     full = (pl.col("mean") >= d.full_mv) & (current > 0) & slow & (soc < 1000 - d.soc_off_pm)
-    empty = (pl.col("mean") <= d.empty_mv) & (pl.col("mean") > 0) & slow & (soc > 2 * d.soc_off_pm)
-    return full | empty
+    empty, nearly = (
+        (pl.col("mean") <= mv) & (pl.col("mean") > 0) & slow & (soc >= has_pm + d.soc_off_pm)
+        for mv, has_pm in ((d.empty_mv, d.empty_pm), (d.nearly_mv, d.nearly_pm))
+    )
+    return full | empty | nearly
 
 
 def _bins(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
