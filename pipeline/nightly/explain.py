@@ -14,6 +14,7 @@ from rich.table import Table
 from cellherd.errors import CellherdError
 from pipeline.analyses.soh import WINDOW
 from pipeline.analyses.spread import percentile
+from pipeline.nightly.explain_lockouts import lockouts_of
 from pipeline.nightly.parts import Store
 from pipeline.quality import said
 
@@ -32,6 +33,8 @@ def explained(store: Store, day: date, module: str, sites: list[str]) -> Iterato
     yield _spread(store.scan("spread_hist").filter(mine))
     yield _cells(store.scan("cell_day").filter(mine).sort("cell").collect())
     yield _capacity(store, row, day)
+    if (locked := lockouts_of(store, day, row["site"], row["unit"])) is not None:
+        yield locked
     yield _verdicts(store.scan("finding").filter(mine).sort("analysis", "pattern").collect())
 
 

@@ -32,7 +32,19 @@ MODULE: Schema = {
     **dict.fromkeys(("site", "unit"), pl.String),
     "day": pl.Date,
     **dict.fromkeys(
-        ("rated_ah", "capacity_ah", "soh", "cycles", "net_ah", "temp_mean_c", "gain", "offset_ma", "aged", "soc_off"),
+        (
+            "rated_ah",
+            "capacity_ah",
+            "soh",
+            "cycles",
+            "net_ah",
+            "temp_mean_c",
+            "gain",
+            "offset_ma",
+            "aged",
+            "soc_off",
+            "temp_range_c",
+        ),
         pl.Float64,
     ),
 }
@@ -131,6 +143,7 @@ def modules_of(spoken: Spoken, aged: np.ndarray) -> pl.DataFrame:
             "offset_ma": build.offset_a * 1000,
             "aged": aged,
             "soc_off": np.abs(trace.counted - np.clip(trace.soc, 0, 1)).max(axis=1),
+            "temp_range_c": np.ptp(trace.temp, axis=1),
         },
         schema=MODULE,
     )

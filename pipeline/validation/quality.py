@@ -22,6 +22,8 @@ DRIFTED = 0.10, 0.15
 """A state of charge so far from the truth may be called drifted, and from the second on must be."""
 LOST_MS = 72 * 60_000, 30 * 60_000
 """Of a day in all, and in one piece."""
+MOVES_C = 4.0
+"""The rule's 3 K, and one for the rounding."""
 NOT_A_FAULT = Quality.SOC_JUMP
 """Says what two readings say: a sound BMS does jump when its battery is full, and has no rate of false ones."""
 
@@ -31,7 +33,7 @@ def quality(done: Replayed) -> Iterator[Row]:
 
     What can be seen is worked out from the truth and the day's own numbers, never from the bit (`visible`).
     """
-    off = done.truth["module"].select(*KEY, "day", "soc_off")
+    off = done.truth["module"].select(*KEY, "day", "soc_off", "temp_range_c")
     seen = done.tables["module_day"].filter(pl.col("n") > 1).join(off, on=[*KEY, "day"], how="left")
     days = seen.join(_lost(done), on=[*KEY, "day"], how="left")
     flaws = done.truth["flaw"]
@@ -59,8 +61,8 @@ def visible(kind: str) -> pl.Expr:
 
     Gaps count where a day lost more than 5 % of its readings, or 30 minutes in a piece, by the simulator's own gap
     rows: some of the pieces that it plants fall upon one another or over midnight.
-    A stuck sensor shows only while the place's temperature moves (here: 3.5 K by the day's coldest and warmest
-    reading, that is beyond the 3 K of the rule); a clock that is off by less than two minutes is no flaw for a day's
+    A stuck sensor shows only while the module's temperature moves, in whole degrees, by more than the 3 K of the rule;
+    a clock that is off by less than two minutes is no flaw for a day's
     sums; a state of charge has drifted where it is 15 % from the truth: between 10 and 15 % it is
     neither asked for nor held against the rule, on sound modules neither, whose BMS may be off in a winter without
     one full charge.
@@ -68,7 +70,7 @@ def visible(kind: str) -> pl.Expr:
     if kind == "gaps":
         return (pl.col("lost_ms") > LOST_MS[0]) | (pl.col("longest_ms") > LOST_MS[1])
     if kind == "sensor_stuck":
-        return pl.col("temp_dc_max") - pl.col("temp_dc_min") > 35
+        return pl.col("temp_range_c") > MOVES_C
     if kind == "clock_skew":
         return pl.col("size").abs() > 120
     if kind == "soc_drift":

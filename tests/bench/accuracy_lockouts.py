@@ -68,8 +68,10 @@ def main() -> None:
         kinds=KINDS[asked.kinds],
     )
     done = replay(simulate(plan), plan.chemistry)
+    if asked.kinds == "quality":
+        show(quality(done))
+        return
     show(lockouts(done, plan.period_s))
-    show(quality(done))
     show(ranking(done))
     if asked.repeat:
         show(repeat(done))

@@ -38,6 +38,7 @@ CALM: dict[str, Any] = {
     "site_units": 4,
     "share": 0.25,
     "stack_units": 4,
+    "stack_missing": 0,
     "limit_ma": 100_000,
     "period_ms": 10_000,
     "firmware_old": False,
@@ -100,6 +101,19 @@ def test_two_roots_that_fit_alike_leave_it_open_and_are_both_named() -> None:
     told = judged("OV_CELL", {"mean_hi": 3420.0, "spread": 250, "i_step": 40_000, "high": 3655})
     assert told["root"] == "unknown"
     assert {told["likeliest"], told["second"]} == {"charger_ignores_limit", "cell_runs_away"}
+
+
+def test_two_roots_with_one_remedy_do_not_weaken_one_another() -> None:
+    said = {"mean_hi": 3520.0, "spread": 60, "high": 3655, "i_last": 30_000}
+    told = judged("OV_CELL", said)
+    assert told["root"] in {"charge_voltage_high", "charger_ignores_limit"}
+    assert told["confidence"] > 0.75
+
+
+def test_with_a_silent_neighbour_an_overcurrent_is_no_surge() -> None:
+    said = {"i_peak": -96_000, "share": None, "stack_units": None}
+    assert judged("OC_DSG", said | {"stack_missing": 0})["root"] == "surge"
+    assert judged("OC_DSG", said | {"stack_missing": 1})["root"] == "sharing"
 
 
 def test_what_overcharges_lfp_is_daily_life_for_nmc() -> None:
