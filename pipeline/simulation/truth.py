@@ -79,8 +79,8 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "discharge_overcurrent_protection": ("surge_loads", "reconnect", "bad_connection", "mixed_stack", "missing_module"),
 }
 """The flaws that can make a protection trip, likeliest first; without one it is the use."""
-LEADS, LAGS = ("low_capacity", "high_resistance"), ("leak", "imbalance", "balancer_off")
-"""Bad cells near full: those that rise before the others, and those that stay behind, so that the others rise."""
+BAD_CELLS = ("low_capacity", "high_resistance", "leak", "imbalance", "balancer_off")
+"""Flaws of a cell. Near full one that stays behind lifts each of the others by a fifteenth of it only."""
 
 
 @dataclass(slots=True)
@@ -201,16 +201,15 @@ def _cause(spoken: Spoken, key: tuple[int, int], step: int) -> str:
 
 
 def _concerned(spoken: Spoken, flaw: Flaw, fault: str, when: tuple[int, int]) -> bool:
-    """Whether a bad cell has a part in a trip by a cell's voltage: by the sample nearest to it, the bad cell is the one
-    that is too high or too low, or, near full, the one that stays behind while the others rise.
+    """Whether a bad cell has a part in a trip by a cell's voltage: by the sample nearest to it, it is the cell that is
+    too high or too low.
     """
-    if flaw.kind not in (*LEADS, *LAGS) or not fault.startswith("cell_"):
+    if flaw.kind not in BAD_CELLS or not fault.startswith("cell_"):
         return True
     at, step = when
     volts = spoken.trace.volts[at, min(step // spoken.pace.every, spoken.trace.volts.shape[1] - 1)]
-    low, high = int(volts.argmin()), int(volts.argmax())
-    cell = flaw.cell or 0
-    return cell == (high if fault == "cell_overvoltage_protection" and flaw.kind in LEADS else low)
+    worst = volts.argmax() if fault == "cell_overvoltage_protection" else volts.argmin()
+    return int(worst) == (flaw.cell or 0)
 
 
 def _shared(flaw: Flaw) -> bool:
