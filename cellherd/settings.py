@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cellherd.reading import Kind
 from cellherd.settings_people import Alerts, Mail, Person, Route, Telegram, Webhook, Window
 from cellherd.settings_words import Id, Strict, Zone
 from cellherd.topics import BANK
+from cellherd.warranty import warranty
 
 
 class Mqtt(Strict):
@@ -213,6 +214,12 @@ class Module(Strict):
     nominal_mah: int | None = Field(default=None, gt=0)
     installed: date | None = None
     warranty: str = ""
+
+    @field_validator("warranty")
+    @classmethod
+    def _can_be_read(cls, text: str) -> str:
+        warranty(text)
+        return text
 
 
 class FleetConfig(Strict):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import polars as pl
 
 from cellherd.reading import CELLS, SCALARS, TEMPS
+from pipeline.schema_ageing import LOOP, RESISTANCE, SOH, TREND
 
 Schema: TypeAlias = dict[str, "pl.DataType | type[pl.DataType]"]
 
@@ -220,7 +221,7 @@ CAPACITY: Schema = {
     "current_ma": pl.Float64,
     "temp_dc": pl.Float64,
 }
-"""One row a cell and stretch: what trend and remaining life are worked out from."""
+"""One row a cell and stretch."""
 
 FINDING: Schema = {
     "finding_id": pl.String,
@@ -260,6 +261,10 @@ TABLES: dict[str, Schema] = {
     "crossing": CROSSING,
     "anchor": ANCHOR,
     "capacity": CAPACITY,
+    "soh": {**_DAILY, **SOH},
+    "resistance": {**_DAILY, **RESISTANCE},
+    "loop": {**_DAILY, **LOOP},
+    "trend": {**_DAILY, **TREND},
     "finding": FINDING,
 }
 PARTITIONED = frozenset(

@@ -22,12 +22,12 @@ def health(seen: pl.LazyFrame, module_day: pl.LazyFrame, day: date) -> pl.LazyFr
     """
     window = seen.filter(pl.col("day").is_between(day - WINDOW, day, closed="right"))
     weakest = (
-        window.sort("ts")
+        window.sort("day", "method")
         .group_by(UNIT, maintain_order=True)
         .agg(
             pl.col("cell").mode(maintain_order=True).first().alias("weakest"),
-            pairs=pl.struct("ts").n_unique(),
-            least=(pl.col("least_mah") / pl.col("nominal_mah")).median(),
+            pairs=pl.col("n").sum(),
+            least=pl.col("least").median(),
         )
     )
     rows = module_day.join(monthly(seen, day), on=UNIT, how="left").join(weakest, on=UNIT, how="left")
@@ -61,7 +61,7 @@ def _told() -> dict[str, pl.Expr]:
         "action": as_json(pl.concat_list(wanted).list.drop_nulls()),
         "evidence": as_json(
             pl.struct(
-                pl.lit("capacity").alias("table"),
+                pl.lit("soh").alias("table"),
                 n.alias("n"),
                 pl.col("last").cast(pl.String),
                 *(value.alias(name) for name, value in (numbers | device).items()),

@@ -37,22 +37,31 @@ def resistances(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
     return sums.with_columns(**values).with_columns(**medians).select(kept).sort(CELL)
 
 
-def growth(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
-    """By module: growth_a, the yearly growth (share) of its median cell's resistance since its first 60 days.
+def of_a_day(cell_day: pl.LazyFrame, module_day: pl.LazyFrame) -> pl.LazyFrame:
+    """resistance without its place: the median cell of each module, from a day's rows of cell_day."""
+    known = cell_day.filter(pl.col("sxx") > 0).with_columns(r_mohm=pl.col("sxy") / pl.col("sxx"))
+    medians = known.group_by(UNIT).agg(pl.col("r_mohm", "sxx", "steps").median())
+    return medians.join(module_day.select(*UNIT, "period_ms"), on=UNIT).sort(UNIT)
 
-    From the last 90 days against the first 60, once they lie apart.
+
+def growth(days: pl.LazyFrame, day: date) -> pl.LazyFrame:
+    """By module from `resistance` rows: growth_a, the yearly growth (share) of its resistance since its first 60 days.
+
+    From the last 90 days against the first 60, once they lie apart, at the sampling period of today only.
     """
+    same = days.filter(pl.col("period_ms") == pl.col("period_ms").last().over(UNIT))
     began = pl.col("day").min().over(UNIT) + BASELINE
     late = pl.col("day") > day - timedelta(days=90)
-    halves = {"first": cell_day.filter(pl.col("day") < began), "now": cell_day.filter(late & (pl.col("day") >= began))}
+    halves = {"first": same.filter(pl.col("day") < began), "now": same.filter(late & (pl.col("day") >= began))}
     each = {
-        name: half.group_by(CELL)
+        name: half.group_by(UNIT)
         .agg(
-            r=pl.col("sxy").sum() / pl.col("sxx").sum(), at=pl.col("day").mean().cast(pl.Date), n=pl.col("steps").sum()
+            (pl.col("r_mohm") * pl.col("sxx")).sum().alias(f"r_{name}") / pl.col("sxx").sum(),
+            pl.col("day").mean().cast(pl.Date).alias(f"at_{name}"),
+            n=pl.col("steps").sum(),
         )
         .filter(pl.col("n") >= STEPS)
-        .group_by(UNIT)
-        .agg(pl.col("r").median().alias(f"r_{name}"), pl.col("at").max().alias(f"at_{name}"))
+        .drop("n")
         for name, half in halves.items()
     }
     years = (pl.col("at_now") - pl.col("at_first")).dt.total_days() / 365

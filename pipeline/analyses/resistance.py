@@ -46,7 +46,7 @@ def _told() -> dict[str, pl.Expr]:
         pl.when(pl.col("status") == "not_observable").then(reason("current_steps_in_30_days", steps, "count", STEPS)),
     ]
     numbers = [*(f"{what}_{n}" for n in WINDOWS for what in ("r", "ratio", "steps")), "growth_a", "period_ms"]
-    fault = pl.when(bad & pl.col("weak")).then(pl.lit("cell_group_failing")).when(bad).then(pl.lit("capacity_fade"))
+    fault = pl.when(bad & pl.col("weak")).then(pl.lit("cell_group_failing")).when(bad).then(pl.lit("resistance_growth"))
     return {
         "cell": pl.when(bad & pl.col("weak")).then("cell"),
         "pattern": pl.lit("resistance"),

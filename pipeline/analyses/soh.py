@@ -1,4 +1,4 @@
-"""How much of its nominal charge has a module kept? One number a stretch, and one a month with its uncertainty."""
+"""How much of its nominal charge has a module kept? One number a day, and one a month with its uncertainty."""
 
 from __future__ import annotations
 
@@ -13,49 +13,63 @@ GAIN = 0.01
 """Share by which a current sensor may be off; one module alone cannot tell."""
 FADING = 0.03
 """Points a year, as a share, that an old number may have lost unseen."""
-EVENT = [*UNIT, "ts", "method"]
+EVENT = [*UNIT, "day", "ts", "method"]
 
 
-def events(capacity: pl.LazyFrame, modules: pl.LazyFrame) -> pl.LazyFrame:
-    """SOH (share of nominal) by module and stretch: the median over its cells, with the weakest cell beside it.
+def daily(capacity: pl.LazyFrame, modules: pl.LazyFrame) -> pl.LazyFrame:
+    """soh without its place from `capacity`: the median over cells, then over the day's stretches of a method.
 
-    `modules` has (site, unit, nominal_mah). What a trend is drawn through. Stretches from
-    before the current's offset was known are left out as soon as there are others.
+    `modules` has (site, unit, nominal_mah). A trend is drawn through these rows; no stretch is looked at again.
     """
-    weakest = pl.col("cell").sort_by("mah").first()
-    known = pl.col("offset_ma").is_not_null()
-    told = (
-        capacity.filter(known | ~known.any().over(UNIT))
+    same = pl.col("method").replace({"full_cycle": "crossings"})
+    stretches = (
+        capacity.with_columns(method=same)
         .group_by(EVENT)
         .agg(
-            pl.col("day").first(),
-            pl.col("mah").median(),
-            pl.col("sigma").median(),
-            pl.col("mah").min().alias("least_mah"),
-            pl.col("temp_dc").median(),
-            pl.col("current_ma").median(),
-            cell=weakest,
+            pl.col("mah", "sigma", "temp_dc", "current_ma").median(),
+            least_mah=pl.col("mah").min(),
+            cell=pl.col("cell").sort_by("mah").first(),
+            known=pl.col("offset_ma").is_not_null().all().cast(pl.Int8),
         )
     )
-    scaled = {"soh": pl.col("mah") / pl.col("nominal_mah"), "sigma": pl.col("sigma") / pl.col("nominal_mah")}
-    return told.join(modules, on=UNIT).with_columns(**scaled).sort(EVENT)
+    days = (
+        stretches.sort(EVENT)
+        .group_by(*UNIT, "day", "method", maintain_order=True)
+        .agg(
+            pl.len().alias("n"),
+            pl.col("mah", "least_mah", "sigma", "temp_dc", "current_ma").median(),
+            pl.col("cell").mode(maintain_order=True).first(),
+            pl.col("known").min(),
+        )
+    )
+    share = {new: pl.col(old) / pl.col("nominal_mah") for new, old in SHARES.items()}
+    return days.join(modules, on=UNIT).filter(pl.col("nominal_mah") > 0).with_columns(**share).sort(*UNIT, "method")
+
+
+SHARES = {"soh": "mah", "sigma": "sigma", "least": "least_mah"}
+
+
+def trusted(days: pl.LazyFrame) -> pl.LazyFrame:
+    """soh rows without those from before the current's offset was known, as soon as there are others."""
+    known = pl.col("known") == 1
+    return days.filter(known | ~known.any().over(UNIT))
 
 
 def monthly(seen: pl.LazyFrame, day: date) -> pl.LazyFrame:
-    """SOH at `day` by module from `events`: 30-day medians by method, combined by inverse variance.
+    """SOH at `day` by module from `trusted` rows: 30-day medians by method, combined by inverse variance.
 
-    Columns soh, sigma (both with the sensor's gain unknown), soh_rel (to the first 60 days, whose gain is the same),
-    n, last (day). Where the window is empty the last known number, with a sigma that grows.
+    Columns soh, sigma (both with the sensor's gain unknown), own (sigma without it), soh_rel (to the first 60 days,
+    whose gain is the same), n, last (day). Where the window is empty the last known number, with a sigma that grows.
     """
     upto = seen.filter(pl.col("day") <= day)
     age = (pl.lit(day) - pl.col("day")).dt.total_days()
     recent = pl.col("day") > pl.col("day").max().over(UNIT) - WINDOW
     by_method = (
         upto.filter(recent)
-        .group_by(*UNIT, pl.col("method").replace({"full_cycle": "crossings"}))
+        .group_by(*UNIT, "method")
         .agg(
             pl.col("soh").median(),
-            n=pl.len(),
+            pl.col("n").sum(),
             last=pl.col("day").max(),
             stale=age.min(),
             own=(pl.col("sigma").median() ** 2 + 1.57 * pl.col("soh").var().fill_null(1e-4) / pl.len()).sqrt(),

@@ -30,7 +30,7 @@ class Knee:
     accepted: bool
 
 
-def knee(x: Floats, y: Floats) -> Knee | None:
+def knee(x: Floats, y: Floats, needed: float = GAIN) -> Knee | None:
     """Bend two lines to health y (n,) over age x (n,), ascending; None for under 12 points.
 
     Bacon and Watts (1971); as used on cells by Fermin-Cueto et al. (2020).
@@ -40,9 +40,9 @@ def knee(x: Floats, y: Floats) -> Knee | None:
     straight = least_squares(np.column_stack([np.ones_like(x), x]), y)
     span = x[-1] - x[0]
     grid = np.linspace(x[0] + EDGE * span, x[-1] - EDGE * span, GRID)
-    best = min(grid, key=lambda at: _residual(x, y, at))
+    best = grid[np.argmin(_residuals(x, y, grid))]
     fine = np.linspace(best - span / GRID, best + span / GRID, FINE)
-    at = float(min(fine, key=lambda at: _residual(x, y, at)))
+    at = float(fine[np.argmin(_residuals(x, y, fine))])
     bent = _bent(x, y, at)
     if straight is None or bent is None:
         return None
@@ -52,18 +52,27 @@ def knee(x: Floats, y: Floats) -> Knee | None:
     gain = len(x) * np.log((straight.residual + tiny) / (bent.residual + tiny)) - 2 * np.log(len(x))
     sure = -change > bent.covariance[2, 2] ** 0.5
     steeper = after < 0 and after <= STEEPER * before
-    return Knee(at, before, after, bool(gain > GAIN and sure and steeper))
+    return Knee(at, before, after, bool(gain > needed and sure and steeper))
 
 
 def _bent(x: Floats, y: Floats, at: float) -> Fit | None:
-    off = x - at
+    return least_squares(_columns(x, np.array([at]))[0], y)
+
+
+def _columns(x: Floats, at: Floats) -> Floats:
+    """(k, n, 3) for bends at (k,): level, slope, change of slope."""
+    off = x - at[:, None]
     soft = SOFTNESS * (x[-1] - x[0])
-    return least_squares(np.column_stack([np.ones_like(x), off, off * np.tanh(off / soft)]), y)
+    return np.stack([np.ones_like(off), off, off * np.tanh(off / soft)], axis=-1)
 
 
-def _residual(x: Floats, y: Floats, at: float) -> float:
-    fit = _bent(x, y, at)
-    return fit.residual if fit else np.inf
+def _residuals(x: Floats, y: Floats, at: Floats) -> Floats:
+    """Sums of squares (k,) that bends at (k,) leave, all at once, with x as a share of its span."""
+    span = x[-1] - x[0]
+    columns = _columns((x - x[0]) / span, (at - x[0]) / span)
+    turned = columns.transpose(0, 2, 1)
+    fitted = np.linalg.pinv(turned @ columns, hermitian=True) @ (turned @ y)[..., None]
+    return np.asarray(np.sum((y - (columns @ fitted)[..., 0]) ** 2, axis=1))
 
 
 def knee_now(x: Floats, loss: Floats, siblings: Floats) -> float | None:

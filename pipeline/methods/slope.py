@@ -34,14 +34,17 @@ def mann_kendall(y: Floats) -> float:
     return 2 * (1 - NormalDist().cdf(z))
 
 
-def year_on_year(days: Floats, y: Floats, resamples: int = 1000, block: int = 30) -> tuple[float, float, float]:
+def year_on_year(
+    days: Floats, y: Floats, resamples: int = 1000, block: int = 30, year: int = 365
+) -> tuple[float, float, float]:
     """Slope a year with its 95 % interval from pairs one year apart, so that seasons cancel: (median, lo, hi).
 
     days (n,) whole and ascending, y (n,); at least one pair is needed, else nan. The interval is a circular block
-    bootstrap with blocks of `block` pairs. Jordan et al., "The robust PV degradation methodology", 2018.
+    bootstrap with blocks of `block` pairs. `year` is the days between two of a pair: 364 for weekly values, and the
+    slopes are then those of 364 days. Jordan et al., "The robust PV degradation methodology", 2018.
     """
-    found = np.searchsorted(days, days - 365)
-    hit = (found < len(days)) & (days[np.minimum(found, len(days) - 1)] == days - 365)
+    found = np.searchsorted(days, days - year)
+    hit = (found < len(days)) & (days[np.minimum(found, len(days) - 1)] == days - year)
     slopes = y[hit] - y[found[hit]]
     if not len(slopes):
         return (float("nan"),) * 3

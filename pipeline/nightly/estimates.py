@@ -1,7 +1,7 @@
 """From the days behind and the day's own tables to what each cell holds and resists: the history that a night reads.
 
 Readings are never read again: compensation looks at 30 days of step sums, charge at 60 days of module_day, crossings
-and anchors, health at one row a cell and stretch.
+and anchors. What reaches further back reads one row a module and day (soh, resistance).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pipeline.analyses.capacity import capacity
 from pipeline.analyses.crossings import crossings
 from pipeline.analyses.health import health
 from pipeline.analyses.ledger import ledger, offset, open_loops
-from pipeline.analyses.pulses import growth, resistances
+from pipeline.analyses.pulses import WINDOWS, growth, of_a_day, resistances
 from pipeline.analyses.resistance import resistance
-from pipeline.analyses.soh import events
+from pipeline.analyses.soh import daily, trusted
 from pipeline.analyses.step_sums import polarisation
 from pipeline.chemistry import Chemistry
 from pipeline.limits import Limits
+from pipeline.schema import TABLES
 
 if TYPE_CHECKING:
     from pipeline.nightly.parts import Store, Tables
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 UNIT = ["site", "unit"]
 COMPENSATED, CLOSED = timedelta(days=30), timedelta(days=60)
 """How far back current steps, and loops of charge, are looked at."""
+ALL = timedelta(days=36500)
 RATIO = (0.5, 3.0, 100)
 """A cell's own share of the resistance is believed within these, and from so many steps."""
 
@@ -48,10 +50,10 @@ def carried(store: Store, sites: tuple[str, ...], day: date, roster: pl.DataFram
 def charge_marks(store: Store, day: date, tables: Tables, roster: pl.DataFrame, chemistry: Chemistry) -> Marks:
     """A function from readings to the tables crossing and anchor, with each module's own resistances."""
     sites = tuple(roster["site"].unique())
-    sums = _with_today(store, "step_sum", tables, (day, sites, COMPENSATED))
+    sums = with_today(store, "step_sum", tables, (day, sites, COMPENSATED))
     rated = tables["module_day"].lazy().select(*UNIT, "nominal_mah")
     own = polarisation(sums.join(rated, on=UNIT), chemistry, pl.col("nominal_mah"), UNIT)
-    shares = _ratios(_with_today(store, "cell_day", tables, (day, sites, COMPENSATED)), day)
+    shares = _ratios(with_today(store, "cell_day", tables, (day, sites, COMPENSATED)), day)
     known = roster.lazy().select("site", "unit", "no").join(own, on=UNIT).join(rated, on=UNIT)
     resists = known.join(shares, on=UNIT, how="left").select(
         *("fast_mohm", "slow_mohm", "ratios"), unit="no", nominal=pl.col("nominal_mah").fill_null(100_000)
@@ -75,34 +77,53 @@ def _ratios(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
 
 def estimates(
     store: Store, day: date, tables: Tables, sites: tuple[str, ...], chemistry: Chemistry
-) -> tuple[pl.DataFrame, list[pl.DataFrame], pl.DataFrame]:
-    """The day's rows of capacity, the findings on health and resistance, and whose current does not close (dq)."""
+) -> tuple[Tables, list[pl.DataFrame], pl.DataFrame]:
+    """The day's rows of capacity, soh and resistance without their place, the findings on health and resistance, and
+    whose current does not close (dq).
+    """
     back = (day, sites, CLOSED)
     modules = tables["module_day"].lazy()
-    days = _with_today(store, "module_day", tables, back)
-    passed = ledger(_with_today(store, "crossing", tables, back), days)
-    fixed = ledger(_with_today(store, "anchor", tables, back), days)
+    days = with_today(store, "module_day", tables, back)
+    passed = ledger(with_today(store, "crossing", tables, back), days)
+    fixed = ledger(with_today(store, "anchor", tables, back), days)
     offsets = offset(passed.filter(pl.col("direction") == 1))
     rated = modules.select(*UNIT, "nominal_mah")
     recent = pl.col("day") >= day - timedelta(days=2)  # a stretch that ends today began within two days
     held = capacity(passed.filter(recent), fixed.filter(recent), offsets, rated, chemistry)
     today = held.filter(pl.col("day") == day).collect()
-    before = store.scan("capacity").filter((pl.col("day") < day) & pl.col("site").is_in(sites))
-    seen = events(pl.concat([before.select(today.columns), today.lazy()]), rated).collect().lazy()
-    whole = _with_today(store, "cell_day", tables, (day, sites, timedelta(days=3650)))
-    cells = whole.select(*UNIT, "cell", "day", "sxy", "sxx", "steps").collect().lazy()
-    resists = resistance(resistances(cells, day), growth(cells, day), modules)
-    verdicts = pl.collect_all([health(seen, modules, day), resists])
-    return today, verdicts, open_loops(offsets).collect()
+    cells = with_today(store, "cell_day", tables, (day, sites, timedelta(days=max(WINDOWS)))).collect().lazy()
+    pulse = of_a_day(tables["cell_day"].lazy(), modules)
+    made = {"capacity": today, "soh": daily(today.lazy(), rated).collect(), "resistance": pulse.collect()}
+    known = (day, sites, ALL)
+    seen = trusted(joined(store, "soh", made["soh"], known)).collect().lazy()
+    grown = growth(joined(store, "resistance", made["resistance"].with_columns(day=pl.lit(day)), known), day)
+    resists = resistance(resistances(cells, day), grown, modules)
+    return made, pl.collect_all([health(seen, modules, day), resists]), open_loops(offsets).collect()
 
 
-def _with_today(
-    store: Store, table: str, tables: Tables, back: tuple[date, tuple[str, ...], timedelta]
-) -> pl.LazyFrame:
-    day, sites, reach = back
-    within = pl.col("day").is_between(day - reach, day, closed="none") & pl.col("site").is_in(sites)
+def with_today(store: Store, table: str, tables: Tables, back: tuple[date, tuple[str, ...], timedelta]) -> pl.LazyFrame:
+    """Rows of the days before, within a reach, of the units that today has rows of, and today's."""
     today = tables[table]
-    known = today.select("site", "unit").unique().lazy()
-    past = store.scan(table).filter(within).join(known, on=UNIT, how="semi") if today.height else today.lazy().clear()
-    order = [name for name in (*UNIT, "day", "cell", "ts") if name in today.columns]
+    known = today.select(*UNIT).unique().lazy()
+    past = _before(store, table, back).join(known, on=UNIT, how="semi") if today.height else today.lazy().clear()
+    return _in_order(past, today)
+
+
+def joined(
+    store: Store, table: str, today: pl.DataFrame, back: tuple[date, tuple[str, ...], timedelta]
+) -> pl.LazyFrame:
+    """Rows of the days before, within a reach, of all units, and today's; the columns of `today` that are stored."""
+    stored = [name for name in TABLES[table] if name in today.columns]
+    return _in_order(_before(store, table, back), today.cast({n: TABLES[table][n] for n in stored}).select(stored))
+
+
+def _before(store: Store, table: str, back: tuple[date, tuple[str, ...], timedelta]) -> pl.LazyFrame:
+    day, sites, reach = back
+    return store.scan(table).filter(
+        pl.col("day").is_between(day - reach, day, closed="none") & pl.col("site").is_in(sites)
+    )
+
+
+def _in_order(past: pl.LazyFrame, today: pl.DataFrame) -> pl.LazyFrame:
+    order = [name for name in (*UNIT, "day", "method", "cell", "ts") if name in today.columns]
     return pl.concat([past.select(today.columns), today.lazy()]).sort(order)  # sums then come out the same every time

@@ -24,6 +24,7 @@ from pipeline.analyses.throughput import throughput
 from pipeline.chemistry import chemistry_of
 from pipeline.days import LocalDay
 from pipeline.limits import LFP, limits_for
+from pipeline.nightly.ageing import AGEING, ageing
 from pipeline.nightly.estimates import carried, charge_marks, estimates
 from pipeline.nightly.locked import Devices, devices, locked
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
@@ -42,7 +43,10 @@ READ = (
 )
 """What is read beside the cells and temperatures that the day's modules have."""
 
-MEASURED = ("module_day", "cell_day", "spread_hist", "lockout", "step_sum", "crossing", "anchor", "capacity")
+MEASURED = (
+    *("module_day", "cell_day", "spread_hist", "lockout", "step_sum", "crossing", "anchor", "capacity"),
+    *AGEING,
+)
 ENGINE: dict[str, Literal["streaming"]] = {"module_day": "streaming", "spread_hist": "streaming"}
 """The faster one for these; the others' sums must come out the same to the last bit, and streaming's do not."""
 RUNS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -68,6 +72,15 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What the registry knows of a module besides: what it is, since when, and what its maker promises."""
+
+    model: str = ""
+    installed: date | None = None
+    warranty: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """A place with batteries, as the night sees it; by (stack, module) what the registry knows of its modules."""
 
@@ -76,6 +89,7 @@ class Site:
     tz: str
     chemistry: Mapping[tuple[str, str], str] = field(default_factory=dict)
     nominal_mah: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    about: Mapping[tuple[str, str], About] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +135,21 @@ def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
     newest = pl.col(ELSEWHERE).sort_by("ts").last()
     last = places.group_by("site", "unit").agg(newest, upto=pl.col("arrival_ts").max())
     known = [
-        (site.id, *place, site.chemistry.get(place), site.nominal_mah.get(place))
+        (site.id, *place, site.chemistry.get(place), site.nominal_mah.get(place), *_about(site, place))
         for site in sites
-        for place in {*site.chemistry, *site.nominal_mah}
+        for place in {*site.chemistry, *site.nominal_mah, *site.about}
     ]
-    schema = {**dict.fromkeys(("site", "stack", "module", "chemistry"), pl.String), "rated_mah": pl.Float64}
+    texts = dict.fromkeys(("site", "stack", "module", "chemistry"), pl.String)
+    schema = {**texts, "rated_mah": pl.Float64, "model": pl.String, "installed": pl.Date, "warranty": pl.String}
     registry = pl.LazyFrame(known, schema=schema, orient="row").with_columns(stack_known=pl.len().over("site", "stack"))
     joined = last.join(registry, on=["site", "stack", "module"], how="left").sort("site", "unit")
     numbered = joined.with_columns(pl.col("chemistry").fill_null("lfp")).with_row_index("no")
     return numbered.collect(engine="streaming")
+
+
+def _about(site: Site, place: tuple[str, str]) -> tuple[str | None, date | None, str | None]:
+    about = site.about.get(place, About())
+    return about.model or None, about.installed, about.warranty or None
 
 
 def tables_of(part: Part, store: Store) -> Tables:
@@ -164,19 +184,20 @@ def _measured(part: Part, roster: pl.DataFrame, name: str, said: Devices, store:
         "step_sum": step_sums(rows, limits, chemistry),
     }
     answers = {name: answer.collect(engine=ENGINE.get(name, "in-memory")) for name, answer in asked.items()}
-    runs = answers["runs"].lazy()
-    answers["lockout"] = locked(rows, runs, said, (roster.lazy(), part.day), limits).collect()
+    answers["lockout"] = locked(rows, answers["runs"].lazy(), said, (roster.lazy(), part.day), limits).collect()
     answers["module_day"] = _rated(answers["module_day"], roster)
-    day = part.day.day
+    day, whose = part.day.day, _who(part).collect()
     tables = {name: formed(name, day, _placed(answers[name], part)) for name in MEASURED if name in answers}
     marks = charge_marks(store, day, tables, roster, chemistry)(rows, limits)
     tables |= {name: formed(name, day, _placed(frame, part)) for name, frame in marks.items()}
     held, verdicts, not_closed = estimates(store, day, tables, part.sites, chemistry)
     tables["module_day"] = _doubted(tables["module_day"].lazy(), not_closed.lazy(), ["site", "unit"]).collect()
-    tables["capacity"] = formed("capacity", day, held.join(_who(part).collect(), on=["site", "unit"], how="left"))
+    aged, outlook = ageing(store, day, tables | held, roster)
+    tables |= {n: formed(n, day, f.join(whose, on=["site", "unit"], how="left")) for n, f in (held | aged).items()}
     hist, cell_day, module_day = (tables[name].lazy() for name in ("spread_hist", "cell_day", "module_day"))
     uneven = imbalance(hist, cell_day, module_day, limits).collect()
-    return {**tables, "runs": _placed(answers["runs"], part).select(*RUNS), "finding": pl.concat([uneven, *verdicts])}
+    runs = _placed(answers["runs"], part).select(*RUNS)
+    return {**tables, "runs": runs, "finding": pl.concat([uneven, *verdicts, *outlook])}
 
 
 def _placed(answer: pl.DataFrame, part: Part) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from cellherd.config import FleetConfig
 from pipeline.days import date_at, local_day
 from pipeline.limits import HOUR, MINUTE
 from pipeline.nightly.fleet import in_the_fleet
-from pipeline.nightly.parts import CODE_VERSION, MEASURED, Part, Site, Store, parts, tables_of
+from pipeline.nightly.parts import CODE_VERSION, MEASURED, About, Part, Site, Store, parts, tables_of
 from pipeline.schema import TABLES
 
 __all__ = [
@@ -72,6 +72,7 @@ def sites_of(fleet: FleetConfig) -> list[Site]:
             site.tz,
             {place: m.chemistry for place, m in modules[site.id].items()},
             {place: m.nominal_mah for place, m in modules[site.id].items() if m.nominal_mah},
+            {place: About(m.model, m.installed, m.warranty) for place, m in modules[site.id].items()},
         )
         for site in fleet.site
     ]
