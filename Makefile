@@ -29,6 +29,7 @@ bench: .venv/ready ## figures for the tables of docs/benchmarks.md
 	$(PY) -m tests.bench.end_to_end --broker both
 	$(PY) -m tests.bench.stores
 	$(PY) -m tests.bench.nightly --modules 1000
+	$(PY) -W ignore -m tests.bench.night_beside --modules 200
 	$(PY) -m tests.bench.edge
 	$(PY) -m tests.bench.decode
 
