@@ -42,6 +42,7 @@ COMMANDS = (
     Command("broker acl", "pipeline.commands_broker:acl", "Write users and rights for a Mosquitto of your own."),
     Command("ingest run", "pipeline.commands:ingest_run", "Take readings in and write them to every store."),
     Command("nightly", "pipeline.commands_nightly:nightly", "Work out a day's tables and findings."),
+    Command("validate", "pipeline.commands_validate:validate", "How right the analyses are: figures beside targets."),
     Command("report", "pipeline.commands_report:report", "Write the report as one HTML file."),
     Command("serve", "pipeline.commands_serve:serve", "Show the fleet in a browser: live page and report."),
     Command("simulate", "pipeline.commands_simulate:simulate", "Make a fleet that does not exist, with the truth."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,6 +10,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.chemistry import Floats
+from pipeline.validation.bars import frozen
+from pipeline.validation.replay import Replayed
 from pipeline.validation.row import Row, judged, rmse
 
 SETTLED = 30
@@ -21,43 +22,32 @@ CELL_KEY, KEY = ["site", "unit", "day", "cell"], ["site", "unit", "day"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    """Highest allowed: RMSE of SOH, of its change, of relative capacity and of relative resistance, in %."""
+class Setting:
+    """What the fleet was: the level of its bars, the sampling period, and the time constant of its slow part."""
 
-    soh: float = 1.5
-    change: float = 0.3
-    cell: float = 0.2
-    ratio: float = 2.5
-    tau_s: float = 90.0  # of the simulated slow part: a step's pulse has 1 - exp(-period / tau) of it
+    level: str = "base"
     period_s: float = 60.0
-    coverage: tuple[float, float] = (0.90, 0.98)
+    tau_s: float = 90.0  # a step's pulse has 1 - exp(-period / tau) of the slow part
 
 
-BASE = Bars()
-STRONG = Bars(soh=2.0, cell=1.0, tau_s=120.0)
-
-
-def degradation(
-    tables: Mapping[str, pl.DataFrame], truth: Iterable[Mapping[str, pl.DataFrame]], bars: Bars
-) -> list[Row]:
-    """Rows (name, target, figure, lo, hi, ok) from the nights' `finding`, `capacity` and `cell_day` and a day's truths.
-
-    `truth` are Day.truth of the simulator, in order. Modules without a planted flaw count for relative capacity.
-    """
-    days = list(truth)
-    modules = pl.concat([day["module"] for day in days])
-    cells = pl.concat([day["cell"] for day in days])
-    flawed = pl.concat([day["flaw"] for day in days]).select("unit").unique()
+def degradation(done: Replayed, setting: Setting) -> list[Row]:
+    """Rows on SOH, cell capacity and resistance. Modules without a planted flaw count for relative capacity."""
+    level, tables = setting.level, done.tables
+    modules, cells = done.truth["module"], done.truth["cell"]
     said = _said(tables["finding"], modules)
+    held = _cells(tables["capacity"], cells, done.truth["flaw"].select("unit").unique())
+    ratios = _ratios(tables["cell_day"], cells, setting)
     return [
-        judged("SOH, 30 days, RMSE", (0, bars.soh), _by_unit(said, "off"), rmse),
-        judged("SOH within its 95 % interval", bars.coverage, _by_unit(said, "inside"), lambda e: float(np.mean(e))),
-        judged(f"change of SOH over {LONG} days, RMSE", (0, bars.change), _by_unit(_changes(said), "off"), rmse),
-        judged("relative cell capacity, RMSE", (0, bars.cell), _cells(tables["capacity"], cells, flawed), rmse),
-        judged(
-            "relative cell resistance, 30 days, RMSE", (0, bars.ratio), _ratios(tables["cell_day"], cells, bars), rmse
-        ),
+        judged(*frozen("SOH, 30 days, RMSE", level), _by_unit(said, "off"), rmse),
+        judged(*frozen("SOH within its 95 % interval", level), _by_unit(said, "inside"), _mean, ""),
+        judged(*frozen("change of SOH over 100 days, RMSE", level), _by_unit(_changes(said), "off"), rmse),
+        judged(*frozen("relative cell capacity, RMSE", level), held, rmse),
+        judged(*frozen("relative cell resistance, 30 days, RMSE", level), ratios, rmse),
     ]
+
+
+def _mean(shares: Floats) -> float:
+    return float(np.mean(shares))
 
 
 def _by_unit(frame: pl.DataFrame, column: str) -> list[Floats]:
@@ -98,12 +88,12 @@ def _cells(capacity: pl.DataFrame, cells: pl.DataFrame, flawed: pl.DataFrame) ->
     return _by_unit(both.with_columns(off=100 * (share[0] / share[1] - 1)).sort("site", "unit", "cell"), "off")
 
 
-def _ratios(cell_day: pl.DataFrame, cells: pl.DataFrame, bars: Bars) -> list[Floats]:
+def _ratios(cell_day: pl.DataFrame, cells: pl.DataFrame, setting: Setting) -> list[Floats]:
     """Error of each cell's pulse resistance relative to its module's median, %. Steps are as long as the period."""
     last = pl.col("day").max() - timedelta(days=SETTLED)
     key = ["site", "unit", "cell"]
     seen = cell_day.filter(pl.col("day") > last).group_by(key).agg(r=pl.col("sxy").sum() / pl.col("sxx").sum())
-    pulse = pl.col("fast_mohm") + (1 - math.exp(-bars.period_s / bars.tau_s)) * pl.col("slow_mohm")
+    pulse = pl.col("fast_mohm") + (1 - math.exp(-setting.period_s / setting.tau_s)) * pl.col("slow_mohm")
     true = cells.filter(pl.col("day") > last).group_by(key).agg(pulse.median().alias("pulse"))
     both = seen.join(true, on=key).drop_nulls()
     share = [pl.col(name) / pl.col(name).median().over("site", "unit") for name in ("r", "pulse")]

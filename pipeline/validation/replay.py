@@ -1,17 +1,24 @@
-"""A simulated fleet through the night's work, day by day, in memory: what the analyses said, beside the truth."""
+"""A simulated fleet through the nights, day by day, in memory: what they said, and beside it what was so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Protocol
 
 import polars as pl
 
-from pipeline.nightly.parts import Where
+from pipeline.nightly.parts import About, Where
 from pipeline.nightly.site_day import Site, nightly
 from pipeline.schema import TABLES
+
+PROMISED = "10 years, 6000 cycles, 70 %"
+DEVICE = ("device_info", "device_counter")
+KEPT = ("finding", "lockout", "capacity", "cell_day", "module_day", "soh", "resistance", "loop", "trend")
+
+Progress = Callable[[int], None]
+"""Told after each day how many are done."""
 
 
 class Day(Protocol):
@@ -39,7 +46,7 @@ class Day(Protocol):
 
     @property
     def truth(self) -> Mapping[str, pl.DataFrame]:
-        """`flaw` and `lockout` among others."""
+        """`flaw`, `lockout`, `cell` and `module` (pipeline/simulation/truth.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +59,58 @@ class Replayed:
 
 
 class Memory:
-    """A store over data frames; readings are those of the last two days."""
+    """A store over data frames; of each table a frame a night, so that a night does not copy those before it."""
 
     def __init__(self) -> None:
-        self.tables: dict[str, pl.DataFrame] = {}
+        self.nights: dict[str, dict[date, list[pl.DataFrame]]] = {}
+        self.raw: dict[str, list[pl.DataFrame]] = {}
 
     def scan(self, table: str, days: tuple[date, date] | None = None) -> pl.LazyFrame:
         """See pipeline.nightly.parts.Store."""
-        rows = self.tables.get(table, pl.DataFrame(schema=TABLES[table])).lazy()
+        frames = [*self.raw.get(table, ()), *(f for night in self.nights.get(table, {}).values() for f in night)]
+        rows: pl.LazyFrame = pl.concat([pl.LazyFrame(schema=TABLES[table]), *(frame.lazy() for frame in frames)])
         return rows if days is None else rows.filter(pl.col("date").is_between(*days))
 
     def replace(self, table: str, frame: pl.DataFrame, *, where: Where) -> None:
         """See pipeline.nightly.parts.Store."""
-        old, sites = self.scan(table).collect(), where["site"]
-        at = pl.col("site").is_in(list(sites)) if isinstance(sites, tuple) else pl.col("site").is_null()
-        self.tables[table] = pl.concat([old.filter(~(at & (pl.col("day") == where["day"]))), frame])
+        night, sites = where["day"], where["site"]
+        if not isinstance(night, date):
+            raise TypeError("a night is replaced by its day")
+        mine = pl.col("site").is_in(list(sites)) if isinstance(sites, tuple) else pl.col("site").is_null()
+        held = [old.filter(~mine) for old in self.nights.setdefault(table, {}).get(night, [])]
+        self.nights[table][night] = [*(old for old in held if old.height), frame]
 
-    def add(self, table: str, frame: pl.DataFrame) -> None:
-        """Append rows of a device table."""
-        self.tables[table] = pl.concat([self.scan(table).collect(), frame.select(TABLES[table].keys())])
+    def told(self, day: Day) -> None:
+        """Take what came on a day; of the readings those of the day before stay too."""
+        self.raw["reading"] = [*self.raw.get("reading", [])[-1:], day.readings]
+        for table, frame in zip(DEVICE, (day.infos, day.counters), strict=True):
+            self.raw.setdefault(table, []).append(frame.select(TABLES[table].keys()))
 
 
-def replay(days: Iterable[Day], chemistry: str = "lfp") -> Replayed:
+def replay(days: Iterable[Day], chemistry: str = "lfp", progress: Progress = lambda _done: None) -> Replayed:
     """Work through every day. The truth's daily frames are joined by name."""
     store, truth, seen = Memory(), dict[str, list[pl.DataFrame]](), list[date]()
     for day in days:
-        before = store.scan("reading").filter(pl.col("date") >= day.date - _DAY).collect()
-        store.tables["reading"] = pl.concat([before, day.readings])
-        store.add("device_info", day.infos)
-        store.add("device_counter", day.counters)
+        store.told(day)
         for name, frame in (*day.truth.items(), ("gap", day.gaps)):
             truth.setdefault(name, []).append(frame)
-        nightly(store, day.date, _sites(day.infos, chemistry))
         seen.append(day.date)
-    return Replayed(store.tables, {name: pl.concat(frames) for name, frames in truth.items()}, tuple(seen))
+        nightly(store, day.date, _sites(day, chemistry, seen[0]))
+        progress(len(seen))
+    tables = {name: store.scan(name).collect() for name in KEPT}
+    return Replayed(tables, {name: pl.concat(frames) for name, frames in truth.items()}, tuple(seen))
 
 
-_DAY = date(2000, 1, 2) - date(2000, 1, 1)
-
-
-def _sites(infos: pl.DataFrame, chemistry: str) -> list[Site]:
-    places = infos.select("site", "stack", "module").unique().sort("site", "stack", "module").rows()
-    of = {site: {(s, m): chemistry for at, s, m in places if at == site} for site, _, _ in places}
-    return [Site(site, "simulated", "UTC", known) for site, known in of.items()]
+def _sites(day: Day, chemistry: str, begin: date) -> list[Site]:
+    """The registry of a simulated fleet: what each module holds when new, installed a year before the record."""
+    rated = day.truth["module"].select("site", "unit", mah=(1000 * pl.col("rated_ah")).round().cast(pl.Int64))
+    places = day.infos.select("site", "stack", "module", "unit").unique().join(rated, on=["site", "unit"], how="left")
+    about = About(chemistry, begin - timedelta(days=365), PROMISED)
+    told = []
+    for (site,), group in places.sort("site", "stack", "module").group_by("site", maintain_order=True):
+        known = {(stack, module): mah for _, stack, module, _, mah in group.iter_rows()}
+        sizes = {place: mah for place, mah in known.items() if mah is not None}
+        told.append(
+            Site(str(site), "simulated", "UTC", dict.fromkeys(known, chemistry), sizes, dict.fromkeys(known, about))
+        )
+    return told

@@ -34,18 +34,20 @@ class Row:
         return self.target[0] <= self.figure <= self.target[1]
 
 
-def judged(name: str, target: tuple[float, float], groups: list[Floats], figure: Callable[[Floats], float]) -> Row:
+def judged(
+    name: str, target: tuple[float, float], groups: list[Floats], figure: Callable[[Floats], float], unit: str = "%"
+) -> Row:
     """The figure over all modules' errors (an array a module), with a bootstrap over whole modules.
 
     Errors of one module go together, so that it is the modules that are drawn, and not the errors.
     """
     if not any(len(group) for group in groups):
-        return Row(name, target, float("nan"), float("nan"), float("nan"))
+        return Row(name, target, float("nan"), float("nan"), float("nan"), unit)
     draw = np.random.default_rng(0)
     chosen = (draw.integers(len(groups), size=len(groups)) for _ in range(RESAMPLED))
     spread = [figure(np.concatenate([groups[i] for i in pick])) for pick in chosen]
     lo, hi = np.nanquantile(spread, [0.025, 0.975])
-    return Row(name, target, figure(np.concatenate(groups)), float(lo), float(hi))
+    return Row(name, target, figure(np.concatenate(groups)), float(lo), float(hi), unit)
 
 
 def rmse(errors: Floats) -> float:

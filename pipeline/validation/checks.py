@@ -1,0 +1,114 @@
+"""Everything that is validated, a line each: on which fleets, or on which measured cells, and by what function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+from pipeline.simulation.plan import Flaw, FleetPlan
+from pipeline.simulation.seeds import TEST, TUNE, held_back
+from pipeline.validation import courses, false_alarms, measured, speed
+from pipeline.validation.degradation import Setting, degradation
+from pipeline.validation.lockouts import lockouts
+from pipeline.validation.quality import quality
+from pipeline.validation.ranking import ranking
+from pipeline.validation.repeat import repeat
+from pipeline.validation.replay import Replayed
+from pipeline.validation.row import Row
+from pipeline.validation.trends import trends
+
+SEEDS: dict[str, tuple[int, ...]] = {"tune": TUNE, "test": TEST, "held-back": tuple(held_back(n) for n in range(20))}
+"""Thresholds are tuned on the first, figures are told on the second; the third is for the last look at a change."""
+SPRING, WINTER, SUMMER = date(2026, 4, 1), date(2026, 1, 1), date(2026, 6, 1)
+PLAN = FleetPlan(modules=20, days=40, start=SPRING)
+GAPS = 0.2
+"""Share of its readings that each module of a gappy fleet loses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A kind of fleet, and what decides on its bars. `quick`: modules and days of a short look."""
+
+    plan: FleetPlan
+    about: str
+    setting: Setting = field(default_factory=Setting)
+    quick: tuple[int, int] = (4, 10)
+    gappy: bool = False
+
+
+STRONG, OTHER = Setting("strong", tau_s=120), Setting("other")
+FLEETS: dict[str, Fleet] = {
+    "base": Fleet(PLAN, "60 s, 16 cells of LFP, spring"),
+    "long": Fleet(replace(PLAN, modules=12, days=170, start=date(2026, 3, 1)), "the same for 170 days"),
+    "strong": Fleet(replace(PLAN, polarisation="strong"), "three times the slow polarisation", STRONG),
+    "cold": Fleet(replace(PLAN, start=WINTER, climate_c=(2.0, 8.0)), "a winter in unheated rooms", OTHER),
+    "coarse": Fleet(replace(PLAN, period_s=300), "a reading every 300 s", Setting("other", period_s=300)),
+    "fine": Fleet(replace(PLAN, modules=8, period_s=10), "a reading every 10 s", Setting(period_s=10)),
+    "gappy": Fleet(PLAN, "a fifth of the readings is missing", OTHER, gappy=True),
+    "nmc": Fleet(replace(PLAN, chemistry="nmc"), "NMC", OTHER),
+    "4s": Fleet(replace(PLAN, cells=4), "4 cells"),
+    "8s": Fleet(replace(PLAN, cells=8), "8 cells"),
+    "15s": Fleet(replace(PLAN, cells=15), "15 cells"),
+    "flawed": Fleet(
+        replace(PLAN, modules=80, days=75, start=SUMMER, polarisation="varied", flaws=0.6, stack_size=2),
+        "three of five modules have a flaw",
+        quick=(12, 10),
+    ),
+}
+SEEN = ("base", "long", "strong", "cold", "coarse", "fine", "gappy", "nmc", "4s", "8s", "15s")
+"""Fleets whose capacity can be told."""
+
+Judge = Callable[[Replayed, Fleet], Iterable[Row]]
+CHECKS: dict[str, tuple[tuple[str, ...], Judge]] = {
+    "degradation": (SEEN, lambda done, fleet: degradation(done, fleet.setting)),
+    "trend": (("long",), lambda done, _: trends(done)),
+    "lockouts": (("flawed",), lambda done, fleet: lockouts(done, fleet.plan.period_s)),
+    "repeat": (("flawed",), lambda done, _: repeat(done)),
+    "ranking": (("flawed",), lambda done, _: ranking(done)),
+    "quality": (("flawed",), lambda done, _: quality(done)),
+}
+"""What is judged on which fleets. A fleet is simulated once for all checks that ask for it."""
+
+FILES: dict[str, tuple[str, Callable[[Path], Iterable[Row]]]] = {
+    "nasa": ("nasa/discharge.parquet", measured.counted),
+    "matr-knee": ("matr/capacity.parquet", measured.knees),
+    "matr-life": ("matr/capacity.parquet", measured.lives),
+}
+"""The file below the folder of measured cells, and what is judged on it."""
+
+MADE: dict[str, Callable[[int, bool], Iterable[Row]]] = {
+    "false-alarms": lambda _, quick: alarms(quick),
+    "knee": lambda seed, quick: courses.knees(seed, 4 if quick else 40),
+    "speed": lambda seed, quick: speed.nightly_speed(seed, 40 if quick else 1000),
+}
+"""What makes its own data, from a seed; True: a short look."""
+
+
+def alarms(quick: bool) -> Iterator[Row]:
+    """Of the nights and the live engine over healthy fleets of several kinds, which have seeds of their own."""
+    for fleet in false_alarms.quick() if quick else false_alarms.FLEETS:
+        yield from false_alarms.false_alarms(fleet)
+
+
+def plan_of(fleet: Fleet, seed: int, size: tuple[int | None, int | None]) -> FleetPlan:
+    """The fleet's plan with a seed, and with other numbers of modules and days where they are given."""
+    modules, days = size
+    plan = replace(fleet.plan, seed=seed, modules=modules or fleet.plan.modules, days=days or fleet.plan.days)
+    holes = tuple(Flaw(kind="gaps", module=n, size=GAPS) for n in range(plan.modules))
+    return replace(plan, flaws=holes) if fleet.gappy else plan
+
+
+def chosen(only: str | None) -> dict[str, list[Judge]]:
+    """The fleets to simulate and what is judged on each, for a fleet, a check, or (None) all."""
+    found = {
+        name: [judge for check, (fleets, judge) in CHECKS.items() if name in fleets and only in (None, name, check)]
+        for name in FLEETS
+    }
+    return {name: judges for name, judges in found.items() if judges}
+
+
+def names() -> list[str]:
+    """All that can be asked for by name."""
+    return [*FILES, "measured", *MADE, *CHECKS, *FLEETS]
