@@ -140,6 +140,68 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Mismatch:
+    """When a cell is out of step with its neighbours over a month. Shares are of nominal unless said otherwise."""
+
+    days: int = 30
+    most: float = 0.6  # of the cells that must pass a mark before those that did not are missed
+    events: int = 5  # fillings, or emptyings, before they mean anything
+    rests: int = 2
+    rest_soc: float = 0.3  # of the median cell, at most: higher up a smaller cell looks like the others
+    drift_hours: float = 7 * 24.0
+    pair_hours: float = 48.0
+    jump_rate: float = 0.01  # of the quiet readings
+    noise_times: float = 5.0  # the rate of the module's quieter cells
+    quiet: int = 200  # readings before a rate means anything
+    neighbour: float = 0.5  # of a jumping cell's rate that its neighbour has where the lead between them is loose
+    steps: int = 50
+    resists: float = 1.25  # times the median cell
+    deficit: float = 0.03
+    first_empty: float = 0.4  # of the emptyings
+    alone: float = 0.8  # of the emptyings that one cell ends before most others are off the plateau
+    alone_seldom: float = 0.5  # so many of them at most, or the pairs of charge are a chosen few
+    unfilled: float = 0.5  # of the fillings, beyond the median cell
+    lagging_empty: float = 0.3
+    lag: float = 0.02
+    drift_ma: float = 5.0
+    top_lag: float = 0.005
+    even_deficit: float = 0.02
+    even_resists: float = 1.15
+    balance_mv: int = 20  # spread at the top that a balancer works on
+    balance_ma: float = 70.0  # bled off a cell by a balancer that does not say
+    shuttle_ma: float = 900.0  # moved into a cell by a balancer that moves charge and does not say
+    shuttled: float = 0.25  # of a module's balancing that goes into low cells where its balancer moves charge
+    behind: float = 0.9  # of the readings near full in which one cell is the farthest, and below
+    settled: int = 14  # days until a balancer has undone what it found
+    topped_up_ma: float = 10.0  # that such a balancer moves into one cell more than into the others
+    cut_off: float = 0.6  # of the charge ends
+    short_a_day: float = 0.005  # charge a day that a cell loses inside before a short is thought of
+    short_k: float = 3.0  # and so much warmer than the others, K
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """When modules in parallel do not pull together over a month. Rates and shares are of nominal."""
+
+    days: int = 30
+    bin_ms: int = 5 * MINUTE  # neighbours are read one after the other: they are compared by such pieces
+    step_rate: float = 0.05  # change of the stack's current that tells how it is shared
+    rest_rate: float = 0.01  # below it the stack is at rest
+    steps: int = 30
+    share: float = 0.80  # of the best module's, below which a module's connection is poor
+    capacity: float = 0.85  # of the best module, below which it is weak
+    other_model: float = 1.15  # ratio of nominal charges that makes a mixed stack
+    apart: tuple[float, float] = (0.10, 0.20)  # charge that modules are apart: warning, alarm
+    apart_days: int = 3
+    leads: float = 0.7  # of the ends of charge, or discharge, that the same module decides
+    ends: int = 5
+    circulates: float = 0.02  # current between modules while the stack rests
+    rests: int = 36  # pieces at rest
+    missing_ms: int = 6 * HOUR
+    hazard_pm: float = 100.0  # state of charge by which a module that comes back may differ
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """One chemistry's thresholds. Voltages mV a cell, currents mA, times ms, temperatures 0.1 degC, SOC 0.1 %."""
 
@@ -181,12 +243,15 @@ class Limits:
     temp_dc: tuple[int, int] = (-300, 850)
     ahead_ms: int = 5 * MINUTE  # a reading may lie so far in its server's future
     skew_ms: int = MINUTE  # a clock that no server keeps, steadily off by more, is wrong
+    filled_mv: int = 5  # above the lowest; balancers that only bleed leave the lowest 10 mV alone
     lockouts: Lockouts = field(default_factory=Lockouts)
     roots: Roots = field(default_factory=Roots)
     risk: Risk = field(default_factory=Risk)
     doubts: Doubts = field(default_factory=Doubts)
     cohorts: Cohorts = field(default_factory=Cohorts)
     storage: Storage = field(default_factory=Storage)
+    mismatch: Mismatch = field(default_factory=Mismatch)
+    stack: Stack = field(default_factory=Stack)
 
 
 LFP = Limits()
@@ -202,6 +267,7 @@ PROFILES: dict[str, Limits] = {
         full_mv=4050,
         roots=Roots(healthy_mv=4120, overcharged_mv=4200, charged_mv=3350, empty_mv=3200),
         doubts=Doubts(full_mv=4180, empty_mv=3150, nearly_mv=3300),
+        mismatch=Mismatch(top_lag=0.015),  # 10 mV, within which balancers rest, are 1 % of the charge up there
     ),
     "lto": Limits(
         top_mv=2600,

@@ -121,6 +121,7 @@ MODULE_DAY: Schema = {
     "charge_wh": pl.Float64,
     "discharge_wh": pl.Float64,
     **{f"{q}_{s}": pl.Float64 for q in ("soc_pm", "temp_dc", "current_ma") for s in ("min", "mean", "max")},
+    "warmer_dc": pl.Float64,  # mean of the warmest sensor above the mean of the others; null below three
     "spread_mv_mean": pl.Float64,
     "spread_mv_max": pl.Float64,
     "dq": pl.Int64,
@@ -140,7 +141,9 @@ CELL_DAY: Schema = {
     "bottom_first": pl.Int64,  # readings near empty in which it is the lowest
     "mid_far": pl.Int64,  # readings in between in which it is farthest from the mean
     "jumps": pl.Int64,
+    "quiet": pl.Int64,  # readings in which a jump would have shown
     "balancing_s": pl.Float64,
+    "filled_s": pl.Float64,  # the part of it in which the cell was the lowest: a balancer filled it
     "sxy": pl.Float64,  # of current steps brought to 25 degC; sxy / sxx is mOhm
     "sxx": pl.Float64,
     "steps": pl.Int64,
@@ -223,6 +226,28 @@ CAPACITY: Schema = {
 }
 """One row a cell and stretch."""
 
+STACK_DAY: Schema = {
+    **_DAILY,
+    "members": pl.Int64,  # modules of its stack that spoke today
+    "bins": pl.Int64,  # pieces of five minutes in which it spoke, and in which all did
+    "whole": pl.Int64,
+    # A, sums over whole pieces: own and stack's current, and changes of them.
+    **dict.fromkeys(("sxy", "sxx", "dxy", "dxx"), pl.Float64),
+    "steps": pl.Int64,
+    "moved_mah": pl.Float64,
+    "rests": pl.Int64,
+    "rest_ma": pl.Float64,  # sum of its current while the stack has none
+    "last_ts": pl.Int64,
+    "heap_ts": pl.Int64,  # the same of the stack
+    "last_soc_pm": pl.Float64,
+    "last_mv": pl.Float64,
+    "back_pm": pl.Float64,  # SOC beside the others' when it came back
+    "first_pm": pl.Float64,  # ... in its first piece of the day
+    **dict.fromkeys(("tops", "led_top", "bottoms", "led_bottom"), pl.Int64),
+    "apart": pl.Float64,  # charge gone since all were full, beside the median module
+}
+"""Of modules that are not alone in their stack."""
+
 FINDING: Schema = {
     "finding_id": pl.String,
     "day": pl.Date,
@@ -265,6 +290,7 @@ TABLES: dict[str, Schema] = {
     "resistance": {**_DAILY, **RESISTANCE},
     "loop": {**_DAILY, **LOOP},
     "trend": {**_DAILY, **TREND},
+    "stack_day": STACK_DAY,
     "finding": FINDING,
 }
 PARTITIONED = frozenset(

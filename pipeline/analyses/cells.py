@@ -10,7 +10,7 @@ from pipeline.limits import Limits
 
 STATISTICS = (
     *("min_mv", "max_mv", "top_first", "top_last", "bottom_first", "mid_far"),
-    *("jumps", "balancing_s", "sxy", "sxx", "steps", "n"),
+    *("jumps", "quiet", "balancing_s", "filled_s", "sxy", "sxx", "steps", "n"),
 )
 COUNTS = ("top_first", "top_last", "bottom_first", "mid_far", "jumps", "sxy", "sxx", "steps")
 """Zero, and not unknown, where nothing of the kind was seen."""
@@ -19,6 +19,7 @@ COUNTS = ("top_first", "top_last", "bottom_first", "mid_far", "jumps", "sxy", "s
 def cells(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     """cell_day without its place, from `dynamics`; a module without cell voltages has no rows.
 
+    `filled_s` is the part of `balancing_s` in which the cell was the lowest: a balancer that moves charge fills it.
     `top_first`, `top_last`, `bottom_first` and `mid_far` count readings in which a cell is the odd one out: farthest
     above or below the mean at the top, lowest at the bottom, farthest from the mean in between. `sxy`/`sxx` is mOhm
     at 25 degC. Only lowest, highest and count look at every reading: the rest looks at the few that matter to it.
@@ -27,8 +28,9 @@ def cells(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     if not names:
         return rows.select("unit", pl.lit(None).alias("cell"), *map(pl.lit(None).alias, STATISTICS)).clear()
     said = pl.col("balancing").count().alias("said")
-    wide = rows.group_by("unit").agg(said, *(e for name in names for e in _always(name)))
-    for part in (_roles(rows, names, limits), _changes(rows, names, limits), _bleeding(rows, names, limits)):
+    quiet = _quiet(limits).sum().alias("quiet")
+    wide = rows.group_by("unit").agg(said, quiet, *(e for name in names for e in _always(name)))
+    for part in (_roles(rows, names, limits), _changes(rows, names, limits), _balanced(rows, names, limits)):
         wide = wide.join(part, on="unit", how="left")
     long = pl.concat(_row(wide, index, name) for index, name in enumerate(names))
     return long.filter(pl.col("n") > 0).sort("unit", "cell")
@@ -60,7 +62,7 @@ def _roles(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame
 def _changes(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
     """Jumps and current steps. Two spreads together bound how far a cell can have moved from the mean."""
     spread = pl.col("high") - pl.col("low")
-    quiet = pl.col("mean").is_between(*limits.plateau_mv) & (pl.col("di").abs() < limits.quiet_ma)
+    quiet = _quiet(limits)
     near = with_the_one_before(rows, pl.col("step") | (quiet & (spread + spread.shift(1) > limits.jump_mv)))
     mean = pl.col("mean") - pl.col("mean").shift(1)
     moved = near.with_columns(quiet=quiet, dmean=mean, x=pl.col("di") / 1000 * pl.col("kt"), **_moves(names))
@@ -79,19 +81,29 @@ def _changes(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFra
     return moved.filter("wanted").group_by("unit").agg(asked)
 
 
+def _quiet(limits: Limits) -> pl.Expr:
+    return pl.col("mean").is_between(*limits.plateau_mv) & (pl.col("di").abs() < limits.quiet_ma)
+
+
 def _moves(names: list[str]) -> dict[str, pl.Expr]:
     return {f"{name}_dv": change(name) for name in names}
 
 
-def _bleeding(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
+def _balanced(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
     seconds = pl.min_horizontal(pl.col("dt_ms").fill_null(pl.col("period_ms")), limits.late * pl.col("period_ms"))
-    bits = {name: pl.col("balancing") // (1 << int(name[1:])) % 2 for name in names}
+    bits = {name: seconds / 1000 * (pl.col("balancing") // (1 << int(name[1:])) % 2) for name in names}
+    below = {name: pl.col(name) - pl.col("low") < limits.filled_mv for name in names}
     busy = rows.filter(pl.col("balancing") != 0)
-    return busy.group_by("unit").agg((seconds / 1000 * bit).sum().alias(f"{n}_balancing_s") for n, bit in bits.items())
+    return busy.group_by("unit").agg(
+        *(bit.sum().alias(f"{name}_balancing_s") for name, bit in bits.items()),
+        *((bit * below[name]).sum().alias(f"{name}_filled_s") for name, bit in bits.items()),
+    )
 
 
 def _row(wide: pl.LazyFrame, index: int, name: str) -> pl.LazyFrame:
-    kept = {what: pl.col(f"{name}_{what}") for what in STATISTICS}
+    kept = {what: pl.col(f"{name}_{what}") for what in STATISTICS if what != "quiet"}
     kept |= {what: kept[what].fill_null(0) for what in COUNTS}
-    kept["balancing_s"] = pl.when(pl.col("said") > 0).then(kept["balancing_s"].fill_null(0.0))
+    kept["quiet"] = pl.col("quiet").fill_null(0)
+    for what in ("balancing_s", "filled_s"):
+        kept[what] = pl.when(pl.col("said") > 0).then(kept[what].fill_null(0.0))
     return wide.select("unit", pl.lit(index, pl.Int16).alias("cell"), **kept)

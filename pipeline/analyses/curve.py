@@ -39,6 +39,16 @@ def highest_mv(cells: list[str]) -> pl.Expr:
     return (pl.coalesce(pl.max_horizontal(cells), said) if cells else said).cast(pl.Int32)
 
 
+def warmer_dc(temps: list[str]) -> pl.Expr:
+    """The warmest sensor above the mean of the others, 0.1 K; null below three sensors."""
+    if len(temps) < 3:
+        return pl.lit(None, pl.Float64)
+    n = pl.sum_horizontal(pl.col(temps).is_not_null().cast(pl.Int32))
+    warm = pl.max_horizontal(temps).cast(pl.Float64)
+    others = (pl.sum_horizontal(pl.col(temps).cast(pl.Int32)) - warm) / (n - 1)
+    return pl.when(n >= 3).then(warm - others)
+
+
 def band(mean: pl.Expr, limits: Limits) -> pl.Expr:
     """top, mid, bottom, or null between them. Voltage counts before SOC, for SOC drifts."""
     soc = pl.col("soc_pm")

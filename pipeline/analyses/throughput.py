@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.analyses.curve import cells_in, highest_mv, lowest_mv, mean_mv, temps_in
+from pipeline.analyses.curve import cells_in, highest_mv, lowest_mv, mean_mv, temps_in, warmer_dc
 from pipeline.analyses.steps import change, counted_ms, skewed
 from pipeline.days import LocalDay
 from pipeline.limits import Limits
@@ -36,6 +36,7 @@ def throughput(readings: pl.LazyFrame, day: LocalDay, limits: Limits) -> pl.Lazy
         warm=pl.coalesce(pl.max_horizontal(temps), "temp_max_dc") if temps else pl.col("temp_max_dc"),
         n_cells=pl.sum_horizontal(pl.col(cells).is_not_null()) if cells else pl.lit(0),
         cells_mv=pl.sum_horizontal(pl.col(cells).cast(pl.Int32)) if cells else pl.lit(None, pl.Int32),
+        warmer=warmer_dc(temps),
         hours=counted_ms(day, limits) / MS_PER_HOUR,
     )
     sums = rows.group_by("unit").agg(*_sums(), *_summaries(), *_signs(day, limits))
@@ -69,6 +70,7 @@ def _summaries() -> tuple[pl.Expr, ...]:
         *(low.min().cast(pl.Float64).alias(f"{name}_min") for name, (low, _, _) in low_mean_high.items()),
         *(mean.mean().alias(f"{name}_mean") for name, (_, mean, _) in low_mean_high.items()),
         *(high.max().cast(pl.Float64).alias(f"{name}_max") for name, (_, _, high) in low_mean_high.items()),
+        pl.col("warmer").mean().alias("warmer_dc"),
         spread.mean().alias("spread_mv_mean"),
         spread.max().cast(pl.Float64).alias("spread_mv_max"),
     )

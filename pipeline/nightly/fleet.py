@@ -25,6 +25,7 @@ from pipeline.analyses.worklist import worklist
 from pipeline.days import local_day
 from pipeline.limits import DAY, LFP, Limits
 from pipeline.nightly.parts import Site, Store, formed
+from pipeline.nightly.stacks import out_of_line
 from pipeline.schema import PLACE
 
 LINKS = ("imbalance", "mismatch")
@@ -38,8 +39,9 @@ def in_the_fleet(store: Store, day: date, sites: Sequence[Site], findings: pl.Da
     sessions = _sessions(store, day).collect().lazy()
     mine = pl.col("site").is_in(ids)
     more = [*_of_units(store, day, (units, sessions), findings, LFP), *_of_fleet(day, units, sessions, LFP)]
+    more.append(out_of_line(store, day, ids, units, LFP.stack))
     joined = pl.concat(more).filter(mine | pl.col("site").is_null()).drop(*ELSEWHERE)
-    where = units.filter(pl.col("day") == day).select(*PLACE)
+    where = units.select(*PLACE)  # also of those that are silent today
     placed = joined.join(where, on=UNIT, how="left", maintain_order="left").with_columns(day=pl.lit(day))
     lasting = formed("finding", day, since(identified(placed), _earlier(store, day), day).collect())
     told = worklist(pl.concat([findings, lasting]).lazy()).sort("site", "unit", "analysis", "pattern", "cell").collect()

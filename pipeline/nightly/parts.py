@@ -16,6 +16,7 @@ from pipeline.analyses.episodes import episodes
 from pipeline.analyses.findings import identified
 from pipeline.analyses.imbalance import imbalance
 from pipeline.analyses.lockouts import lockouts
+from pipeline.analyses.mismatch import without_doubles
 from pipeline.analyses.since import since
 from pipeline.analyses.spread import spread
 from pipeline.analyses.step_sums import step_sums
@@ -27,6 +28,8 @@ from pipeline.limits import LFP, limits_for
 from pipeline.nightly.ageing import AGEING, ageing
 from pipeline.nightly.estimates import carried, charge_marks, estimates
 from pipeline.nightly.locked import Devices, devices, locked
+from pipeline.nightly.month import out_of_step
+from pipeline.nightly.stacks import shared_today
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
 
 CODE_VERSION = 4
@@ -46,6 +49,7 @@ READ = (
 MEASURED = (
     *("module_day", "cell_day", "spread_hist", "lockout", "step_sum", "crossing", "anchor", "capacity"),
     *AGEING,
+    "stack_day",
 )
 ENGINE: dict[str, Literal["streaming"]] = {"module_day": "streaming", "spread_hist": "streaming"}
 """The faster one for these; the others' sums must come out the same to the last bit, and streaming's do not."""
@@ -186,6 +190,7 @@ def _measured(part: Part, roster: pl.DataFrame, name: str, said: Devices, store:
     answers = {name: answer.collect(engine=ENGINE.get(name, "in-memory")) for name, answer in asked.items()}
     answers["lockout"] = locked(rows, answers["runs"].lazy(), said, (roster.lazy(), part.day), limits).collect()
     answers["module_day"] = _rated(answers["module_day"], roster)
+    answers["stack_day"] = shared_today(rows, roster, answers["module_day"], (limits, chemistry)).collect()
     day, whose = part.day.day, _who(part).collect()
     tables = {name: formed(name, day, _placed(answers[name], part)) for name in MEASURED if name in answers}
     marks = charge_marks(store, day, tables, roster, chemistry)(rows, limits)
@@ -197,7 +202,8 @@ def _measured(part: Part, roster: pl.DataFrame, name: str, said: Devices, store:
     hist, cell_day, module_day = (tables[name].lazy() for name in ("spread_hist", "cell_day", "module_day"))
     uneven = imbalance(hist, cell_day, module_day, limits).collect()
     runs = _placed(answers["runs"], part).select(*RUNS)
-    return {**tables, "runs": runs, "finding": pl.concat([uneven, *verdicts, *outlook])}
+    patterns = out_of_step(store, day, tables, part.sites, (limits, chemistry))
+    return {**tables, "runs": runs, "finding": without_doubles(pl.concat([uneven, *verdicts, *outlook, patterns]))}
 
 
 def _placed(answer: pl.DataFrame, part: Part) -> pl.DataFrame:

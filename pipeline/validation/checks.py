@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.simulation.plan import Flaw, FleetPlan
 from pipeline.simulation.seeds import TEST, TUNE, held_back
-from pipeline.validation import courses, false_alarms, measured, speed
+from pipeline.validation import courses, false_alarms, measured, mismatch, speed
 from pipeline.validation.degradation import Setting, degradation
 from pipeline.validation.lockouts import lockouts
 from pipeline.validation.quality import quality
@@ -17,6 +17,7 @@ from pipeline.validation.ranking import ranking
 from pipeline.validation.repeat import repeat
 from pipeline.validation.replay import Replayed
 from pipeline.validation.row import Row
+from pipeline.validation.stack import stack
 from pipeline.validation.trends import trends
 
 SEEDS: dict[str, tuple[int, ...]] = {"tune": TUNE, "test": TEST, "held-back": tuple(held_back(n) for n in range(20))}
@@ -38,6 +39,10 @@ class Fleet:
     gappy: bool = False
 
 
+CELLS = ("low_capacity", "high_resistance", "leak", "imbalance", "wire_jumps", "balancer_off")
+STACKS = ("module_mismatch", "mixed_stack", "missing_module", "bad_connection", "reconnect")
+"""Flaws of cells, and of modules beside one another."""
+
 STRONG, OTHER = Setting("strong", tau_s=120), Setting("other")
 FLEETS: dict[str, Fleet] = {
     "base": Fleet(PLAN, "60 s, 16 cells of LFP, spring"),
@@ -56,6 +61,18 @@ FLEETS: dict[str, Fleet] = {
         "three of five modules have a flaw",
         quick=(12, 10),
     ),
+    "cells": Fleet(replace(PLAN, modules=36, days=31, flaws=0.5, kinds=CELLS), "cells out of step"),
+    "cells-strong": Fleet(
+        replace(PLAN, modules=36, days=31, flaws=0.5, kinds=CELLS, polarisation="strong"),
+        "cells out of step, three times the slow polarisation",
+        STRONG,
+    ),
+    "cells-nmc": Fleet(
+        replace(PLAN, modules=24, days=24, flaws=0.5, kinds=CELLS, chemistry="nmc"), "cells out of step, NMC"
+    ),
+    "stacks": Fleet(
+        replace(PLAN, modules=32, days=14, flaws=0.5, kinds=STACKS, stack_size=4), "stacks of four", quick=(8, 8)
+    ),
 }
 SEEN = ("base", "long", "strong", "cold", "coarse", "fine", "gappy", "nmc", "4s", "8s", "15s")
 """Fleets whose capacity can be told."""
@@ -68,6 +85,8 @@ CHECKS: dict[str, tuple[tuple[str, ...], Judge]] = {
     "repeat": (("flawed",), lambda done, _: repeat(done)),
     "ranking": (("flawed",), lambda done, _: ranking(done)),
     "quality": (("flawed",), lambda done, _: quality(done)),
+    "mismatch": (("cells", "cells-strong", "cells-nmc"), lambda done, fleet: patterns(done, fleet)),
+    "stack": (("stacks",), lambda done, _: stack(done.tables, done.by_day())),
 }
 """What is judged on which fleets. A fleet is simulated once for all checks that ask for it."""
 
@@ -84,6 +103,12 @@ MADE: dict[str, Callable[[int, bool], Iterable[Row]]] = {
     "speed": lambda seed, quick: speed.nightly_speed(seed, 40 if quick else 1000),
 }
 """What makes its own data, from a seed; True: a short look."""
+
+
+def patterns(done: Replayed, fleet: Fleet) -> list[Row]:
+    """Of cells out of step, by the bars of the fleet's polarisation."""
+    bars = mismatch.STRONG if fleet.plan.polarisation == "strong" else mismatch.BASE
+    return mismatch.mismatch(done.tables, done.by_day(), replace(bars, period_s=fleet.plan.period_s))
 
 
 def alarms(quick: bool) -> Iterator[Row]:

@@ -57,6 +57,19 @@ class Replayed:
     truth: Mapping[str, pl.DataFrame]
     days: tuple[date, ...]
 
+    def by_day(self) -> list[dict[str, pl.DataFrame]]:
+        """The truth day by day; what has no day, the flaws, stands with the first."""
+        return [
+            {name: _of(frame, day, first=day == self.days[0]) for name, frame in self.truth.items()}
+            for day in self.days
+        ]
+
+
+def _of(frame: pl.DataFrame, day: date, *, first: bool) -> pl.DataFrame:
+    if "day" in frame.columns:
+        return frame.filter(pl.col("day") == day)
+    return frame if first else frame.clear()
+
 
 class Memory:
     """A store over data frames; of each table a frame a night, so that a night does not copy those before it."""

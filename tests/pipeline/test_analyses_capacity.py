@@ -100,8 +100,8 @@ def test_a_module_that_never_empties_asks_for_a_full_cycle_instead_of_a_number()
 def test_a_cell_with_more_resistance_is_found_and_named() -> None:
     shelf = nights(replace(WORLD, weak=1.8, days=4))
     last = pl.col("day") == pl.col("day").max()
-    rows = shelf.tables["finding"].filter((pl.col("analysis") == "resistance") & last)
-    assert set(rows["status"]) == {"finding"}
+    rows = shelf.tables["finding"].filter((pl.col("pattern") == "weak_under_load") & last)
+    assert rows.height == 2
     assert set(rows["cell"]) == {3}
     assert rows["value"].min() > 125
 

@@ -135,7 +135,7 @@ def test_what_was_found_is_published_once_it_is_stored() -> None:
         published[table] = rows.height
 
     nightly(shelf, DAY, [BARN], publish=publish)
-    assert (published["module_day"], published["finding"], list(published)[-1]) == (1, 9, "finding")
+    assert (published["module_day"], published["finding"], list(published)[-1]) == (1, 11, "finding")
 
 
 def test_a_finding_keeps_the_day_on_which_it_began() -> None:

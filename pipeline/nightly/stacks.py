@@ -1,0 +1,42 @@
+"""Stacks in the night's work: the day's sums out of readings, and the month's verdicts out of the small tables."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pipeline.analyses.stack import stack
+from pipeline.analyses.stack_month import stack_month
+from pipeline.analyses.stack_sums import stack_sums
+from pipeline.chemistry import Chemistry
+from pipeline.limits import Limits, Stack
+
+if TYPE_CHECKING:
+    from pipeline.nightly.parts import Store
+
+UNIT = ["site", "unit"]
+
+
+def shared_today(
+    rows: pl.LazyFrame, roster: pl.DataFrame, module_day: pl.DataFrame, kind: tuple[Limits, Chemistry]
+) -> pl.LazyFrame:
+    """stack_day without its place, by the roster's numbers; `module_day` with nominal_mah, by the same."""
+    limits, chemistry = kind
+    stacks = roster.with_columns(heap=pl.struct("site", "stack").rank("dense"), n=pl.len().over("site", "stack"))
+    sizes = module_day.lazy().select("unit", nominal=pl.col("nominal_mah").fill_null(float(limits.full_mah)))
+    mates = stacks.filter(pl.col("n") > 1).lazy().select("heap", unit="no").join(sizes, on="unit")
+    return stack_sums(rows, mates, limits, chemistry)
+
+
+def out_of_line(store: Store, day: date, sites: tuple[str, ...], about: pl.LazyFrame, limits: Stack) -> pl.LazyFrame:
+    """Findings on modules in stacks; `about` has (site, unit, model, firmware)."""
+    month = pl.col("day").is_between(day - timedelta(days=limits.days), day, closed="right") & pl.col("site").is_in(
+        sites
+    )
+    days = store.scan("stack_day").filter(month).sort(*UNIT, "day").collect().lazy()
+    held = store.scan("capacity").filter(month & (pl.col("method") != "anchors"))
+    sized = store.scan("module_day").filter(month).sort("day").group_by(UNIT).agg(pl.col("nominal_mah").last())
+    known = sized.join(about.select(*UNIT, "model", "firmware").unique(UNIT), on=UNIT, how="left")
+    return stack(stack_month(days, held, known, day, limits).collect().lazy(), limits)

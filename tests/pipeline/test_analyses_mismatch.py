@@ -1,0 +1,211 @@
+"""A cell is out of step in one of a few ways, and each has another remedy: charge, capacity, resistance, leak, wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline.analyses.cells import cells
+from pipeline.analyses.charge_ends import early_ends, idle_balancers
+from pipeline.analyses.fillings import fillings
+from pipeline.analyses.gaps_of_charge import gaps_of_charge
+from pipeline.analyses.mismatch import mismatch, without_doubles
+from pipeline.analyses.patterns import patterns
+from pipeline.chemistry import LFP as CURVE
+from pipeline.limits import HOUR, LFP
+from tests.pipeline.fleets import DAY, MINUTE, lived, reading
+
+CELLS, DAYS, NOMINAL = 6, 20, 100_000.0
+M = LFP.mismatch
+Lacks = Callable[[int, int], float]
+
+
+def crossings(lag: Lacks, lead: Lacks) -> pl.LazyFrame:
+    """A filling and an emptying a day; `lag` and `lead` say by cell and day how much (mAh) each is late and early."""
+    rows = []
+    for day in range(DAYS):
+        for cell in range(CELLS):
+            for direction, at, gap in ((1, 12, lag(cell, day)), (-1, 22, lead(cell, day))):
+                if not np.isnan(gap):
+                    mah = 80_000 * (direction == 1) + gap
+                    ts = (day * 24 + at) * HOUR + round(direction * gap * 100)
+                    rows.append(("barn", "u1", cell, DAY, direction, ts, mah))
+    schema = ["site", "unit", "cell", "day", "direction", "ts", "mah"]
+    return pl.LazyFrame(rows, schema=schema, orient="row").cast({"cell": pl.Int16, "direction": pl.Int8})
+
+
+def gaps(lag: Lacks, lead: Lacks) -> dict[int, dict[str, Any]]:
+    known = pl.LazyFrame([("barn", "u1", c) for c in range(CELLS)], schema=["site", "unit", "cell"], orient="row")
+    passed = fillings(crossings(lag, lead), known.cast({"cell": pl.Int16}), M)
+    nominal = pl.LazyFrame({"site": ["barn"], "unit": ["u1"], "nominal_mah": [NOMINAL]})
+    return {row["cell"]: row for row in gaps_of_charge(passed, nominal, M).collect().to_dicts()}
+
+
+def nothing(_cell: int, _day: int) -> float:
+    return 0.0
+
+
+def of(cell: int, mah: Callable[[int], float]) -> Lacks:
+    return lambda at, day: mah(day) if at == cell else 0.0
+
+
+def test_what_a_cell_lacks_at_full_and_at_empty_alike_is_charge_and_no_capacity() -> None:
+    lacking = gaps(of(2, lambda _: 4000.0), of(2, lambda _: 4000.0))[2]
+    assert (lacking["lag"], lacking["lead"], lacking["deficit"]) == pytest.approx((0.04, 0.04, 0.0))
+
+
+def test_empty_earlier_and_full_with_the_others_is_capacity() -> None:
+    small = gaps(nothing, of(2, lambda _: 5000.0))[2]
+    assert (small["deficit"], small["first_empty"]) == pytest.approx((0.05, 1.0))
+
+
+def test_a_cell_that_a_balancer_heals_holds_as_much_as_the_others_all_along() -> None:
+    healing = of(1, lambda day: 5000.0 - 250 * day)
+    found = gaps(healing, healing)[1]
+    assert found["deficit"] == pytest.approx(0.0)
+    assert found["drift_full"] == pytest.approx(-250 / 24, rel=1e-3)
+
+
+def test_a_filling_that_was_missed_is_not_taken_for_an_older_one() -> None:
+    missed = gaps(of(3, lambda day: float("nan") if day >= 5 else 1000.0), of(3, lambda _: 6000.0))[3]
+    assert (missed["unfilled"], missed["late_unfilled"]) == pytest.approx((0.75, 1.0))
+    assert missed["pairs"] == 5
+
+
+def test_one_cell_that_ends_every_emptying_alone_is_told_even_where_the_others_are_never_empty() -> None:
+    alone = gaps(nothing, lambda cell, _: 0.0 if cell == 4 else float("nan"))[4]
+    assert (alone["alone_empty"], alone["lead"]) == (1.0, None)
+
+
+def month(**said: Any) -> pl.LazyFrame:
+    """Six cells' rows of `cell_month`, all even but cell 2, of which `said` tells."""
+    even: dict[str, Any] = {
+        "site": "barn",
+        "unit": "u1",
+        "nominal_mah": NOMINAL,
+        "days": 30,
+        "tops": 20,
+        "bottoms": 20,
+        "rests": 0,
+        **dict.fromkeys(("lag", "late_lag", "lead", "deficit", "unfilled", "unfilled_excess", "late_unfilled"), 0.0),
+        "first_empty": 0.2,
+        "alone_empty": 0.0,
+        "rest_deficit": None,
+        "drift": 0.0,
+        "drift_from": "full",
+        "bleed_ma": 0.0,
+        "shuttles": False,
+        "behind": 0.1,
+        "ahead": 0.1,
+        "ratio": 1.0,
+        "steps": 500,
+        "jump_rate": 0.0,
+        "jumps": 0,
+        "quiet": 9000,
+        "beside_rate": 0.0,
+        "beside": 1,
+        "warmer_k": 0.5,
+        "lags": 20,
+        "lag_sd": 0.001,
+        "lead_sd": 0.001,
+        "said": 30,
+        "balancing_s": 100.0,
+    }
+    rows = [even | {"cell": c, "at_end": c in (0, CELLS - 1)} | (said if c == 2 else {}) for c in range(CELLS)]
+    floats = {name: pl.Float64 for name, value in even.items() if isinstance(value, float) or name == "rest_deficit"}
+    return pl.LazyFrame(rows, schema_overrides={**floats, "cell": pl.Int16})
+
+
+LATE = {"rest_deficit": 0.06, "first_empty": 1.0, "unfilled_excess": 0.9, "late_unfilled": 1.0}
+CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
+    (None, {}),
+    ("erratic_reading", {"jump_rate": 0.02, "beside_rate": 0.018}),
+    (None, {"jump_rate": 0.02, "beside_rate": 0.0}),
+    ("weak_under_load", {"ratio": 1.4}),
+    (None, {"ratio": 1.4, "steps": 20}),
+    ("capacity_deficit", {"deficit": 0.05}),
+    ("capacity_deficit", {"deficit": None, "rest_deficit": 0.06, "first_empty": 1.0}),
+    ("lagging_cell", LATE),
+    ("leaking_cell", {**LATE, "drift": 9.0}),
+    ("leaking_cell", {"shuttles": True, "bleed_ma": 30.0}),
+    (None, {"shuttles": True, "bleed_ma": 30.0, "days": 5}),
+    ("possible_internal_short", {"shuttles": True, "bleed_ma": 40.0, "warmer_k": 4.0}),
+    ("top_drift", {"lag": 0.008, "late_lag": 0.008}),
+    (None, {"lag": 0.008, "late_lag": 0.001}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("pattern", "said"), CASES)
+def test_the_first_rule_that_holds_names_the_pattern_and_no_other_cell(
+    pattern: str | None, said: dict[str, Any]
+) -> None:
+    told = patterns(month(**said), M).collect()
+    assert told["pattern"].to_list() == [pattern if cell == 2 else None for cell in range(CELLS)]
+
+
+def verdict(rows: pl.LazyFrame, dq: int = 0) -> list[dict[str, Any]]:
+    days = pl.LazyFrame({"site": ["barn"], "unit": ["u1"], "dq": [dq]})
+    judged = patterns(rows, M).collect().lazy()
+    hist = pl.LazyFrame({"site": ["barn"], "unit": ["u1"], "band": ["top"], "bin_mv": [40], "n": [100]})
+    schema = {
+        "site": pl.String,
+        "unit": pl.String,
+        "ts": pl.Int64,
+        "cell": pl.Int16,
+        "state": pl.String,
+        "mv": pl.Float64,
+    }
+    ends = early_ends(pl.LazyFrame(schema=schema), M, CURVE)
+    return mismatch(judged, idle_balancers(judged, hist, M), ends, days, M).collect().to_dicts()
+
+
+def test_a_finding_names_cell_number_limit_and_action() -> None:
+    (found,) = verdict(month(deficit=0.05))
+    assert (found["status"], found["pattern"], found["cell"]) == ("finding", "capacity_deficit", 2)
+    assert (found["value"], found["threshold"], found["value_unit"]) == (5.0, 3.0, "%")
+    assert found["action"] == '["cell_capacity_mismatch"]'
+    assert '"id":"holds_less_than_its_neighbours","value":5' in found["reasons"]
+
+
+def test_even_cells_are_said_to_be_even_and_too_few_fillings_to_be_unseen() -> None:
+    few = month().with_columns(tops=pl.lit(2))
+    assert [verdict(rows)[0]["status"] for rows in (month(), few)] == ["ok", "not_observable"]
+
+
+def test_a_balancer_that_never_worked_is_told_in_place_of_the_cell_that_lags_for_want_of_it() -> None:
+    rows = month(**LATE)
+    (found,) = verdict(rows.with_columns(balancing_s=pl.lit(0.0)))
+    assert (found["pattern"], found["cell"], found["value"]) == ("balancer_inactive", 2, 45.0)
+
+
+def test_a_charge_that_one_cell_ends_early_is_told_with_that_cell() -> None:
+    mv = [3380.0] * 5 + [3600.0]
+    rows = [("barn", "u1", end * HOUR, cell, "full", mv[cell]) for end in range(4) for cell in range(CELLS)]
+    anchors = pl.LazyFrame(rows, schema=["site", "unit", "ts", "cell", "state", "mv"], orient="row")
+    assert early_ends(anchors, M, CURVE).collect().to_dicts() == [
+        {"site": "barn", "unit": "u1", "cell": 5, "early": 1.0, "ends": 4}
+    ]
+
+
+def test_a_spread_that_a_pattern_explains_is_not_told_twice() -> None:
+    rows = [
+        ("mismatch", "finding", 2),
+        ("imbalance", "finding", 2),
+        ("imbalance", "finding", 4),
+        ("imbalance", "ok", 2),
+    ]
+    found = pl.DataFrame(
+        [("barn", "u1", *row) for row in rows], schema=["site", "unit", "analysis", "status", "cell"], orient="row"
+    )
+    assert without_doubles(found)["cell"].to_list() == [2, 4, 2]
+
+
+def test_the_lowest_of_balanced_cells_is_filled_and_the_others_are_bled() -> None:
+    rows = [reading(n * MINUTE, (3450, 3430, 3410), balancing=0b101) for n in range(60)]
+    told = cells(lived(rows), LFP).collect()
+    assert told["balancing_s"].to_list() == pytest.approx([3600.0, 0.0, 3600.0])
+    assert told["filled_s"].to_list() == pytest.approx([0.0, 0.0, 3600.0])
