@@ -75,7 +75,7 @@ def faults(dataset: Dataset, server: Server, points: Points | None, shown: Shown
         yield str(error)
         return
     if told.is_empty():
-        yield from () if dataset.awaits or dataset.may_be_empty else ("no rows",)
+        yield from () if dataset.may_be_empty else ("no rows",)
         return
     wanted = {c.name for c in dataset.ask.columns if not c.field.startswith("/")}
     if absent := sorted(wanted - set(told.columns)):

@@ -16,8 +16,8 @@ class Dataset:
     """A question with what a person must know of its answer.
 
     `unit` is Grafana's name of it, `needs` the least data below which there is no answer, `table` whether rows are
-    wanted and not curves, `within` where a number may lie, `bucket` where it stands, `awaits` a table of the night that
-    may not be there, `may_be_empty` where no row is an answer too.
+    wanted and not curves, `within` where a number may lie, `bucket` where it stands, `may_be_empty` where no row
+    is an answer too.
     """
 
     name: str
@@ -28,7 +28,6 @@ class Dataset:
     table: bool = False
     bucket: Bucket = "live"
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    awaits: str = ""
     may_be_empty: bool = False
 
     @property

@@ -71,7 +71,6 @@ ASKED = named(
         "eight weeks with a full cycle",
         table=True,
         bucket="nightly",
-        awaits="trend",
     ),
     Dataset(
         "life_table",
@@ -81,7 +80,6 @@ ASKED = named(
         "a trend; where it cannot be told the reason stands instead",
         table=True,
         bucket="nightly",
-        awaits="trend",
     ),
     Dataset(
         "health_cycles",
@@ -91,7 +89,7 @@ ASKED = named(
         "eight weeks with a full cycle",
         table=True,
         bucket="nightly",
-        awaits="trend",
+        may_be_empty=True,
     ),
     Dataset(
         "resistance_table",
@@ -111,6 +109,5 @@ ASKED = named(
         "three loops from full to full in 60 days",
         table=True,
         bucket="nightly",
-        awaits="trend",
     ),
 )

@@ -69,7 +69,6 @@ ASKED = named(
         "Modules without enough fillings and emptyings to tell.",
         A_NIGHT,
         bucket="nightly",
-        awaits="mismatch",
     ),
     Dataset(
         "spread_days",

@@ -148,6 +148,6 @@ DERIVED: dict[str, Lines] = {
     "finding": _both,
     "lockout": lockout_lines,
     "anchor": rest_lines,
-    **{table: _daily(table) for table in ("trend",) if table in TABLES},
+    "trend": _daily("trend"),
 }
 """By table of the night: how it becomes points. Tables that are not here stay in the archive."""

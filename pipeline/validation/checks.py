@@ -78,6 +78,14 @@ SEEN = ("base", "long", "strong", "cold", "coarse", "fine", "gappy", "nmc", "4s"
 """Fleets whose capacity can be told."""
 
 Judge = Callable[[Replayed, Fleet], Iterable[Row]]
+
+
+def patterns(done: Replayed, fleet: Fleet) -> list[Row]:
+    """Of cells out of step, by the bars of the fleet's polarisation."""
+    bars = mismatch.STRONG if fleet.plan.polarisation == "strong" else mismatch.BASE
+    return mismatch.mismatch(done.tables, done.by_day(), replace(bars, period_s=fleet.plan.period_s))
+
+
 CHECKS: dict[str, tuple[tuple[str, ...], Judge]] = {
     "degradation": (SEEN, lambda done, fleet: degradation(done, fleet.setting)),
     "trend": (("long",), lambda done, _: trends(done)),
@@ -85,7 +93,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Judge]] = {
     "repeat": (("flawed",), lambda done, _: repeat(done)),
     "ranking": (("flawed",), lambda done, _: ranking(done)),
     "quality": (("flawed",), lambda done, _: quality(done)),
-    "mismatch": (("cells", "cells-strong", "cells-nmc"), lambda done, fleet: patterns(done, fleet)),
+    "mismatch": (("cells", "cells-strong", "cells-nmc"), patterns),
     "stack": (("stacks",), lambda done, _: stack(done.tables, done.by_day())),
 }
 """What is judged on which fleets. A fleet is simulated once for all checks that ask for it."""
@@ -103,12 +111,6 @@ MADE: dict[str, Callable[[int, bool], Iterable[Row]]] = {
     "speed": lambda seed, quick: speed.nightly_speed(seed, 40 if quick else 1000),
 }
 """What makes its own data, from a seed; True: a short look."""
-
-
-def patterns(done: Replayed, fleet: Fleet) -> list[Row]:
-    """Of cells out of step, by the bars of the fleet's polarisation."""
-    bars = mismatch.STRONG if fleet.plan.polarisation == "strong" else mismatch.BASE
-    return mismatch.mismatch(done.tables, done.by_day(), replace(bars, period_s=fleet.plan.period_s))
 
 
 def alarms(quick: bool) -> Iterator[Row]:
