@@ -55,6 +55,7 @@ COMMANDS = (
     Command("alerts ack", "pipeline.commands_alerts:ack", "Take an alert on, or snooze it."),
     Command("alerts silence", "pipeline.commands_alerts:silence", "Keep troubles back during planned work."),
     Command("alerts history", "pipeline.commands_alerts:history", "Show who was sent what, and what became of it."),
+    Command("archive past", "pipeline.commands_past:give", "Give a simulated fleet a past of months, aged by law."),
     Command("alerts test", "pipeline.commands_alerts:test", "Send a sample alert through every route."),
     Command(
         "deadletter list", "pipeline.commands:deadletter_list", "Show messages that could not be taken in, and why."

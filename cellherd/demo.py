@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,9 @@ from cellherd.paths import default_state
 
 MARK = ".cellherd-demo"
 """Stands in every folder that a demo made, and only there: nothing else is ever cleared."""
+SERVER = ("--config", "fleet.toml", "--state", "server")
+WORN = "lake-view/barn/m4"
+"""The module that is behind its knee, in the year that the demo makes up."""
 PATIENCE_S = 120
 BARS = (TextColumn("{task.description:<38}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
 
@@ -104,8 +108,9 @@ def demo(
     """See it all: a simulated fleet of four sites and 24 modules, live, on this machine, in about a minute.
 
     Emulated batteries speak their real protocols on pseudo terminals, a TCP port and a CAN line. Edges read them
-    and publish over MQTT, the ingester stores every reading, the night's work finds a weak cell and a lockout that
-    repeats, and a report shows it. Needs no network, no root, no Docker; leaves nothing running.
+    and publish over MQTT, the ingester stores every reading, and the simulator makes up the year before. The night's
+    work finds a weak cell, a worn module and a lockout that repeats, and a report shows it. Needs no network, no
+    root, no Docker; leaves nothing running.
 
     Example: cellherd demo --open
     """
@@ -117,9 +122,10 @@ def demo(
         stage = Stage(folder, f"127.0.0.1:{free_port()}", stack)
         progress = stack.enter_context(Progress(*BARS, console=console))
         play(stage, progress, hours, live)
-    run(stage, console, "nightly", "--due", "--config", "fleet.toml", "--state", "server")
+    run(stage, console, "archive", "past", *SERVER, "--worn", WORN)
+    run(stage, console, "nightly", "--due", *SERVER)
     report = folder / "report.html"
-    run(stage, console, "report", "--config", "fleet.toml", "--state", "server", "-o", report.name)
+    run(stage, console, "report", *SERVER, "-o", report.name)
     _goodbye(console, folder, report)
     if show:
         webbrowser.open(report.resolve().as_uri())
@@ -128,6 +134,8 @@ def demo(
 def _goodbye(console: Console, folder: Path, report: Path) -> None:
     console.print(f"\n[bold green]The report:[/] {report}", soft_wrap=True)
     console.print(f"Archive, logs and configs are in {folder}; nothing is left running. Run it again at any time.")
+    live = ["cellherd", "serve", "--config", str(folder / "fleet.toml"), "--state", str(folder / "server")]
+    console.print(f"The live page:\n  {shlex.join(live)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def clear(folder: Path) -> None:

@@ -118,6 +118,32 @@ def faults(palette: Palette, domain: tuple[int, int]) -> Drawing:
     )
 
 
+def _months() -> alt.X:
+    axis = alt.Axis(title=None, format="%b %y", labelOverlap=True, tickCount=6)
+    return alt.X("t:T", axis=axis, scale=alt.Scale(type="utc"))
+
+
+def _limit(palette: Palette, level: float) -> Drawing:
+    line = alt.Chart(alt.InlineData(values=[{"v": level}])).mark_rule(strokeDash=[5, 4], color=palette.act)
+    return line.encode(y="v:Q")
+
+
+def health(palette: Palette, _domain: tuple[int, int]) -> Drawing:
+    """State of health over months with its 95 % band, and the limit of a worn module."""
+    points = alt.Chart(alt.NamedData(name="beside"))
+    band = points.mark_area(color=palette.line, opacity=0.18).encode(x=_months(), y=_value(), y2="hi:Q")
+    line = points.mark_line(strokeWidth=1.8, color=palette.line, point={"color": palette.line, "size": 18})
+    return band.encode(y=alt.Y("lo:Q", title=None)) + line.encode(x=_months(), y=_value()) + _limit(palette, 80)
+
+
+def herd(palette: Palette, _domain: tuple[int, int]) -> Drawing:
+    """Every module's state of health, quiet; in front, with their names, those that need a look."""
+    lines = alt.Chart(alt.NamedData(name="beside")).encode(x=_months(), y=_value(), detail="k:N")
+    quiet = lines.mark_line(strokeWidth=1, opacity=0.7, color=palette.quiet).transform_filter("datum.front == 0")
+    front = lines.mark_line(strokeWidth=2.4, color=palette.weak).transform_filter("datum.front == 1")
+    return quiet + front + _limit(palette, 80)
+
+
 @dataclass(frozen=True, slots=True)
 class Plot:
     """A drawing: its name on the page, its heading, what a line is, its columns, their factor, its height."""
@@ -139,6 +165,12 @@ PLOTS = (
     Plot("temperatures", "Temperatures, °C", "sensor", TEMP_COLUMNS, 0.1, 110, temperatures),
     Plot("faults", "Faults", "fault", (), 1, 0, faults),
 )
+
+MONTHS = (
+    Plot("health", "State of health over the months, % of nominal (95 % band)", "", (), 1, 130, health),
+    Plot("herd", "Every module's state of health, % of nominal; dashed: 80 %", "", (), 1, 260, herd),
+)
+"""What is drawn from daily tables, and not from these two days' readings."""
 
 
 def spec(plot: Plot, palette: Palette, domain: tuple[int, int], width: int | str = "container") -> Spec:

@@ -38,6 +38,7 @@
     });
   }
 
+  document.querySelectorAll(".months").forEach(draw);
   var sections = Array.prototype.slice.call(document.querySelectorAll("details"));
   sections.forEach(function (section) {
     if (section.open) { draw(section); }

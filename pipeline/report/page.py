@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from html import escape
@@ -17,7 +17,7 @@ import vl_convert
 
 from cellherd import __version__
 from cellherd.config import FleetConfig
-from pipeline.report import charts, facts, parts
+from pipeline.report import charts, facts, health, parts
 from pipeline.report.curves import packed
 from pipeline.words import tell
 
@@ -30,7 +30,8 @@ def build(archive: facts.Tables, fleet: FleetConfig, day: date, out: Path) -> Pa
     """Write the report of `day` and the day before (each site's own days) to `out`, whole or not at all."""
     modules = facts.gather(archive, fleet, day, PLOTTED)
     found = facts.findings(archive, day)
-    page = _page(fleet, day, modules, found, facts.limits(archive, day))
+    aged = health.over_time(archive, day)
+    page = _page(fleet, day, modules, found, parts.Beside(facts.limits(archive, day), aged))
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     draft.write_text(page, encoding="utf-8")
@@ -42,13 +43,13 @@ def _page(
     day: date,
     modules: list[facts.ModuleFacts],
     found: list[dict[str, object]],
-    limits: Mapping[facts.Key, dict[str, int]],
+    beside: parts.Beside,
 ) -> str:
     told = [tell(finding, fleet) for finding in found]
     runtime, script = _runtime(), _script(_read("page.js"))
     names = {site.id: site.name or site.id for site in fleet.site}
     heading = " and ".join(filter(None, (i.name or i.id for i in fleet.installer[:2]))) or "Battery fleet"
-    sections = parts.sections(modules, names, found, limits)
+    sections = parts.sections(modules, names, found, beside)
     return Template(_read("page.html")).substitute(
         hashes=f"{_hash(runtime)} {_hash(script)}",
         title=escape(f"{heading}: battery report of {day}"),
@@ -58,6 +59,7 @@ def _page(
         banner='<p class="banner">Simulated data: no battery was harmed.</p>' if fleet.simulated else "",
         tiles=parts.tiles(modules, told),
         worklist=parts.worklist(told),
+        health=health.section(beside.health, names),
         fleet=parts.fleet_table(modules, names),
         modules=sections,
         footer=_footer(modules),
@@ -72,7 +74,7 @@ def _plots(modules: Iterable[facts.ModuleFacts]) -> dict[str, object]:
     domain = (min(times, default=0), max(times, default=1))
     return {
         plot.name: {"factor": plot.factor, "spec": charts.spec(plot, charts.CSS, domain)}  # type: ignore[arg-type]
-        for plot in charts.PLOTS
+        for plot in (*charts.PLOTS, *charts.MONTHS)
     }
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from cellherd.faults import catalogue
-from pipeline.report.charts import PLOTS
+from pipeline.report.charts import MONTHS, PLOTS
 from pipeline.report.curves import block, packed, weak_cell
 from pipeline.report.facts import Key, ModuleFacts
+from pipeline.report.health import Points
 from pipeline.words import URGENCY, Told, quantity
 
 FEWEST = 10
 """Points below which a curve says nothing."""
 WIDE = ("cells", "faults")
 NONE = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is drawn beside the readings, by module: the limits it stated, and its state of health over the months."""
+
+    limits: Mapping[Key, dict[str, int]]
+    health: Mapping[Key, Points]
 
 
 def tiles(modules: list[ModuleFacts], told: list[Told]) -> str:
@@ -121,20 +131,20 @@ def sections(
     modules: list[ModuleFacts],
     names: Mapping[str, str],
     found: list[dict[str, Any]],
-    limits: Mapping[Key, dict[str, int]],
+    beside: Beside,
 ) -> str:
     """A section a module; those with a finding or a standing fault are open."""
     by_module: dict[Key, list[dict[str, Any]]] = {}
     for finding in found:
         by_module.setdefault((finding["site"], finding["stack"], finding["module"]), []).append(finding)
-    return "".join(_section(m, names, by_module.get(m.key, []), limits.get(m.key, {})) for m in modules if m.state)
+    return "".join(_section(m, names, by_module.get(m.key, []), beside) for m in modules if m.state)
 
 
-def _section(module: ModuleFacts, names: Mapping[str, str], found: list[dict[str, Any]], limits: dict[str, int]) -> str:
+def _section(module: ModuleFacts, names: Mapping[str, str], found: list[dict[str, Any]], beside: Beside) -> str:
     opened = " open" if found or module.state.get("faults") else ""
     charged = f"<span>{_shown(module.state.get('soc_pm'), '0.1 %')} charged</span>"
     head = f"<b>{_name(module, names)}</b>{_flag(module, found)}{charged}"
-    return f"<details{opened}><summary>{head}</summary>{_drawings(module, found, limits)}</details>"
+    return f"<details{opened}><summary>{head}</summary>{_drawings(module, found, beside)}</details>"
 
 
 def _flag(module: ModuleFacts, found: list[dict[str, Any]]) -> str:
@@ -144,13 +154,18 @@ def _flag(module: ModuleFacts, found: list[dict[str, Any]]) -> str:
     return '<span class="tag p2">Fault standing</span>' if module.state.get("faults") else ""
 
 
-def _drawings(module: ModuleFacts, found: list[dict[str, Any]], limits: dict[str, int]) -> str:
+def _drawings(module: ModuleFacts, found: list[dict[str, Any]], beside: Beside) -> str:
     if len(module.curves) < FEWEST:
         return f'<p class="none">Not enough data to draw: {module.state["n"]} readings in these two days.</p>'
     named = next((finding["cell"] for finding in found if finding.get("cell") is not None), None)
     stands_out = weak_cell(module.curves)
-    data = block(module, named if named is not None else stands_out[0] if stands_out else None, limits)
+    data = block(
+        module, named if named is not None else stands_out[0] if stands_out else None, beside.limits.get(module.key, {})
+    )
     figures = "".join(_figure(plot.name, plot.title, _remark(plot.name, named, stands_out), data) for plot in PLOTS)
+    if aged := beside.health.get(module.key):
+        data["beside"]["health"] = aged
+        figures += _drawn("health", MONTHS[0].title, wide=True)
     return f'<div class="plots">{figures}</div><script type="application/json">{packed(data)}</script>'
 
 
@@ -166,13 +181,16 @@ def _remark(plot: str, named: int | None, stands_out: tuple[int, float] | None) 
 
 
 def _figure(name: str, title: str, remark: str, data: Mapping[str, Any]) -> str:
-    wide = ' class="wide"' if name in WIDE else ""
-    caption = f"<figcaption>{title}{remark}</figcaption>"
     if name == "faults" and not data["beside"].get("faults"):
         return f'<div class="wide"><figcaption>{title}</figcaption><p class="none">None in these two days.</p></div>'
     if name != "faults" and name not in data["lines"]:
         return ""
-    label = escape(f"{title} over time")
+    return _drawn(name, title, wide=name in WIDE, remark=remark)
+
+
+def _drawn(name: str, title: str, *, wide: bool, remark: str = "") -> str:
+    label, kind = escape(f"{title} over time"), ' class="wide"' if wide else ""
+    caption = f"<figcaption>{title}{remark}</figcaption>"
     return (
-        f'<figure{wide} data-plot="{name}">{caption}<div class="plot" role="img" aria-label="{label}"></div></figure>'
+        f'<figure{kind} data-plot="{name}">{caption}<div class="plot" role="img" aria-label="{label}"></div></figure>'
     )
