@@ -9,12 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from pipeline.report import build
-from pipeline.report.charts import PAPER, PLOTS, spec
+from pipeline.report.charts import MONTHS, PAPER, PLOTS, spec
 from pipeline.report.curves import packed, weak_cell, with_gaps
 from pipeline.report.facts import gather
+from pipeline.report.health import over_time
+from pipeline.simulation.past import MET, past
 from tests.fakes.fleet_by_hand import DAY, SITE, START, Frames, finding, fleet, readings
 from tests.services import find
 
@@ -32,6 +35,14 @@ def whole(differences: list[int | None]) -> list[int | None]:
         total += step or 0
         values.append(None if step is None else total)
     return values
+
+
+def aged(module: str = "m1", days: int = 365) -> dict[str, list[dict[str, Any]]]:
+    """The tables from which a worn module's health over the months is drawn."""
+    row = {"edge": "farm-pi", "site": "farm", "stack": "s1", "module": module, "unit": f"sn-{module}"}
+    met = pl.DataFrame([{**row, "kind": "module", "nominal_mah": 1e5, "cells": 16, "until": DAY}], schema=MET)
+    day = [{**row, "day": DAY, "nominal_mah": 1e5}]
+    return {"capacity": past(met, days, 7, frozenset({0})).to_dicts(), "module_day": day}
 
 
 def own_words(page: str) -> str:
@@ -131,7 +142,24 @@ def test_a_standing_fault_is_a_bar_from_its_first_to_its_last_reading() -> None:
     assert (bar.end - bar.start) / 60_000 == pytest.approx(149)
 
 
-@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
+def test_health_over_the_months_is_what_the_night_says_of_it_and_is_left_out_where_nothing_is_known() -> None:
+    points = over_time(Frames(aged()), DAY)["farm", "s1", "m1"]
+    assert 25 <= len(points) <= 29
+    assert points[0]["v"] - points[-1]["v"] > 8
+    assert all(point["lo"] < point["v"] < point["hi"] for point in points)
+    assert over_time(Frames(aged(days=10)), DAY) == {}
+    assert over_time(Frames({}), DAY) == {}
+
+
+def test_a_worn_module_is_named_over_its_drawing_and_its_name_stays_in_its_place(tmp_path: Path) -> None:
+    hostile = fleet(1, site=[{**SITE, "name": HOSTILE}])
+    page = build(store(reading=readings("m1"), **aged()), hostile, DAY, tmp_path / "r.html").read_text("utf-8")
+    assert page.count("<script") == page.count("</script>")
+    assert "Below 80 %." in page
+    assert "Health over the months" not in build(store(), hostile, DAY, tmp_path / "e.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("plot", [*PLOTS, *MONTHS], ids=lambda plot: plot.name)
 def test_a_drawing_calls_no_function_that_vegas_interpreter_gets_wrong(plot: Any) -> None:
     assert "datetime(" not in json.dumps(spec(plot, PAPER, (START, START + 1)))
 
@@ -140,12 +168,12 @@ def test_a_drawing_calls_no_function_that_vegas_interpreter_gets_wrong(plot: Any
 def test_a_browser_draws_every_plot_without_eval_and_without_a_word_on_the_console(tmp_path: Path) -> None:
     chromium = find("chromium", "chromium")
     hostile = fleet(1, site=[{**SITE, "name": HOSTILE}])
-    shown = store(reading=readings("m1", period_s=300, weak=6), finding=[finding()])
+    shown = store(reading=readings("m1", period_s=300, weak=6), finding=[finding()], **aged())
     page = build(shown, hostile, DAY, tmp_path / "r.html")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     flags += ["--disable-background-networking", "--disable-component-update", "--virtual-time-budget=8000"]
     command = [chromium, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
     done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in done.stderr
-    assert own_words(done.stdout).count("<svg") == len(PLOTS)
+    assert own_words(done.stdout).count("<svg") == len(PLOTS) + len(MONTHS)
     assert "<title>owned" not in done.stdout
