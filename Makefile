@@ -33,6 +33,9 @@ bench: .venv/ready ## figures for the tables of docs/benchmarks.md
 	$(PY) -m tests.bench.edge
 	$(PY) -m tests.bench.decode
 
+site: .venv/ready ## the docs as a site in site/, no warning allowed
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
 lock: ## resolve the requirements anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-strip-extras --no-header --extra edge pyproject.toml -o requirements-edge.lock
 	uv pip compile -q --universal --generate-hashes --no-strip-extras --no-header --all-extras pyproject.toml -o requirements.lock
@@ -41,4 +44,4 @@ lock: ## resolve the requirements anew (needs uv)
 ci: ## what the build server runs
 	bash .ci/run
 
-.PHONY: help venv demo test check bench lock ci
+.PHONY: help venv demo test check bench site lock ci
