@@ -33,6 +33,10 @@ bench: .venv/ready ## figures for the tables of docs/benchmarks.md
 	$(PY) -m tests.bench.edge
 	$(PY) -m tests.bench.decode
 
+pictures: .venv/ready ## the README's pictures, of a demo (needs chromium)
+	.venv/bin/cellherd demo
+	$(PY) -m tests.pictures
+
 site: .venv/ready ## the docs as a site in site/, no warning allowed
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
@@ -44,4 +48,4 @@ lock: ## resolve the requirements anew (needs uv)
 ci: ## what the build server runs
 	bash .ci/run
 
-.PHONY: help venv demo test check bench site lock ci
+.PHONY: help venv demo test check bench pictures site lock ci

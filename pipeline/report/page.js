@@ -44,6 +44,11 @@
     if (section.open) { draw(section); }
     section.addEventListener("toggle", function () { if (section.open) { draw(section); } });
   });
+  var asked = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (asked && asked.closest("details")) {
+    asked.closest("details").open = true;
+    asked.scrollIntoView();
+  }
   document.getElementById("all").addEventListener("click", function () {
     sections.forEach(function (section) { section.open = true; });
   });

@@ -166,7 +166,8 @@ def _drawings(module: ModuleFacts, found: list[dict[str, Any]], beside: Beside) 
     if aged := beside.health.get(module.key):
         data["beside"]["health"] = aged
         figures += _drawn("health", MONTHS[0].title, wide=True)
-    return f'<div class="plots">{figures}</div><script type="application/json">{packed(data)}</script>'
+    mark = escape("/".join(module.key))  # report.html#site/stack/module opens and shows it
+    return f'<div class="plots" id="{mark}">{figures}</div><script type="application/json">{packed(data)}</script>'
 
 
 def _remark(plot: str, named: int | None, stands_out: tuple[int, float] | None) -> str:
