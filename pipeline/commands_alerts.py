@@ -142,7 +142,7 @@ def silence(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
 
     fleet, folder, now = load_fleet(config), state or default_state(), SystemClock().wall()
     if site not in {entry.id for entry in fleet.site}:
-        raise CellherdError(f"no site {site!r} in {config}")
+        raise CellherdError(f"no site {site!r} in {config}; there are {', '.join(s.id for s in fleet.site) or 'none'}")
     if unknown := [name for name in fault or () if name not in catalogue()]:
         raise CellherdError(f"no fault {unknown[0]!r}; cellherd faults show WORDS finds its name")
     end, name = now + span_ms(span), "/".join(part for part in (site, stack, module, *(fault or ())) if part)

@@ -90,7 +90,9 @@ def replay_events(
     fleet, folder = load_fleet(config), state or default_state()
     sites = [known.id for known in fleet.site if site in (None, known.id)]
     if not sites:
-        raise CellherdError(f"no site {site!r} in fleet.toml")
+        raise CellherdError(
+            f"no site {site!r} in fleet.toml; there are {', '.join(s.id for s in fleet.site) or 'none'}"
+        )
     registry = {(entry.site, entry.stack, entry.id): entry for entry in fleet.module}
     if day:
         typer.echo(f"{day}: {replay(archive_of(fleet, folder), day_of(day), sites, registry)} new events")

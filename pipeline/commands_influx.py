@@ -41,7 +41,7 @@ def setup(
     """
     fleet = load_fleet(config)
     if fleet.influx is None:
-        raise CellherdError(f"{config} has no [influx] with its url")
+        raise CellherdError(f"{config} has no [influx]; add it with url and token_file, docs/configuration.md")
     server = Server(fleet.influx, read_secret(str(admin_token_file)) or "")
     try:
         did = [

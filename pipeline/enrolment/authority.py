@@ -76,7 +76,7 @@ def authority(folder: Path, now: datetime) -> Authority:
     except (OSError, ValueError) as error:
         raise CellherdError(f"the authority in {folder} cannot be read ({error}); put its backup back") from None
     if not isinstance(key, Key):
-        raise CellherdError(f"{folder / 'ca.key'} is not the key that cellherd made")
+        raise CellherdError(f"{folder / 'ca.key'} is not the key that cellherd made; put its backup back")
     return Authority(folder, certificate, key)
 
 
@@ -150,14 +150,18 @@ def _named(host: str) -> x509.GeneralName:
     try:
         return x509.DNSName(host)
     except ValueError:
-        raise CellherdError(f"{host!r} is no host name that a certificate can carry") from None
+        raise CellherdError(
+            f"{host!r} is no host name that a certificate can carry; write it as broker.example.org"
+        ) from None
 
 
 def _read(certificate: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError) as error:
-        raise CellherdError(f"{certificate} is no certificate ({error})") from None
+        raise CellherdError(
+            f"{certificate} is no certificate ({error}); make it anew: cellherd broker certificate --host NAME"
+        ) from None
 
 
 def _text(certificate: x509.Certificate) -> str:

@@ -41,7 +41,7 @@ def tls_folder(state: Path) -> Path:
 def tls_of(config: Broker, state: Path) -> Tls | None:
     """The TLS files of the embedded broker, None where it speaks plain MQTT. Raises CellherdError where it must not."""
     if bool(config.cert_file) != bool(config.key_file):
-        raise CellherdError("broker.cert_file and broker.key_file belong together")
+        raise CellherdError("broker.cert_file and broker.key_file belong together: set both, or neither")
     own = tls_folder(state)
     clients = own / "ca.pem" if config.require_certificate else None
     if config.cert_file and config.key_file:
