@@ -15,7 +15,7 @@ from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from pipeline.days import date_at
 from pipeline.schema import CELL_COLUMNS, PLACE
-from pipeline.simulation.past import MET, past
+from pipeline.simulation.past import MET, daily_health, past
 from pipeline.stores.archive import Archive
 
 
@@ -30,8 +30,8 @@ def give(
 ) -> None:
     """Give a simulated fleet a past: what its cells held in the days before each module's first reading.
 
-    The modules age by the simulator's law (docs/simulation.md) into the table `capacity`, as rows of code_version 0.
-    Only for a fleet.toml that says `simulated = true`. Again changes nothing.
+    The modules age by the simulator's law (docs/simulation.md) into the tables `capacity` and `soh`, as rows of
+    code_version 0. Only for a fleet.toml that says `simulated = true`. Again changes nothing.
 
     Example: cellherd archive past --config fleet.toml --state server --worn barn/shed/m4
     """
@@ -45,7 +45,8 @@ def give(
     met = _met(store, fleet)
     rows = past(met, days, seed, _rows(met, worn or []))
     mark = hashlib.sha256(repr((days, seed, worn, met.rows())).encode()).hexdigest()[:16]
-    store.append("capacity", rows, app_id=f"past-{mark}", version=1)
+    for table, frame in {"capacity": rows, "soh": daily_health(rows, met)}.items():
+        store.append(table, frame, app_id=f"past-{mark}", version=1)
     typer.echo(f"{met.height} modules have a past of {days} days, simulated")
 
 

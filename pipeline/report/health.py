@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.analyses.health import WORN
-from pipeline.analyses.soh import WINDOW, events, monthly
+from pipeline.analyses.soh import WINDOW, monthly, trusted
 from pipeline.report.charts import MONTHS
 from pipeline.report.curves import packed
 from pipeline.report.facts import KEY, Key, Tables
@@ -33,10 +33,9 @@ def over_time(store: Tables, day: date) -> dict[Key, Points]:
     left out.
     """
     within = pl.col("day").is_between(day - SHOWN - WINDOW, day)
-    days = store.scan("module_day").filter(within, pl.col("nominal_mah").is_not_null()).sort("day")
-    places = days.group_by(UNIT).agg(pl.col("stack", "module", "nominal_mah").last()).collect().lazy()
-    held = store.scan("capacity").filter(within)
-    seen = events(held, places.select(*UNIT, "nominal_mah")).collect()
+    days = store.scan("soh").filter(within).sort("day")
+    places = days.group_by(UNIT).agg(pl.col("stack", "module").last()).collect().lazy()
+    seen = trusted(days).collect()
     if seen.is_empty():
         return {}
     marks = [day - n * STEP for n in range(SHOWN // STEP, -1, -1)]

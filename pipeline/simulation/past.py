@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline.analyses.soh import daily
 from pipeline.limits import DAY
-from pipeline.schema import CAPACITY, PLACE
+from pipeline.schema import CAPACITY, PLACE, TABLES
 from pipeline.simulation import ageing
 from pipeline.simulation.draw import Works, works
 from pipeline.simulation.plan import FleetPlan
@@ -96,3 +97,10 @@ def _stretches(plan: FleetPlan, met: pl.DataFrame, lived: tuple[Floats, Floats, 
         code_version=pl.lit(CODE_VERSION),
     )
     return full.select(pl.col(name).cast(kind) for name, kind in CAPACITY.items())
+
+
+def daily_health(stretches: pl.DataFrame, met: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `soh` from those of `capacity`, by the night's own analysis."""
+    days = daily(stretches.lazy(), met.lazy().select("site", "unit", "nominal_mah")).collect()
+    placed = days.join(met.select(*PLACE), on=["site", "unit"]).with_columns(code_version=pl.lit(CODE_VERSION))
+    return placed.select(pl.col(name).cast(kind) for name, kind in TABLES["soh"].items())

@@ -10,10 +10,10 @@ import pytest
 
 from cellherd.errors import CellherdError
 from pipeline.analyses.health import health
-from pipeline.analyses.soh import events
+from pipeline.analyses.soh import trusted
 from pipeline.commands_past import give
 from pipeline.schema import CAPACITY, TABLES
-from pipeline.simulation.past import CODE_VERSION, MET, past
+from pipeline.simulation.past import CODE_VERSION, MET, daily_health, past
 from pipeline.stores.archive import Archive
 
 TODAY = date(2026, 6, 1)
@@ -48,7 +48,8 @@ def test_the_nights_estimator_finds_the_worn_module_and_no_other() -> None:
     rows = past(met(), 365, 7, frozenset({2}))
     rated = met().lazy().select("site", "unit", "nominal_mah")
     modules = rated.with_columns(soh_pm=pl.lit(990.0), full_mah=pl.lit(280_000.0))
-    told = health(events(rows.lazy(), rated), modules, TODAY - timedelta(days=1)).collect()
+    seen = trusted(daily_health(rows, met()).lazy())
+    told = health(seen, modules, TODAY - timedelta(days=1)).collect()
     worn = told.filter(pl.col("status") == "finding")
     assert worn["unit"].to_list() == ["u2"]
     assert worn["hi"].item() < 80

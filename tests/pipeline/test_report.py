@@ -17,7 +17,7 @@ from pipeline.report.charts import MONTHS, PAPER, PLOTS, spec
 from pipeline.report.curves import packed, weak_cell, with_gaps
 from pipeline.report.facts import gather
 from pipeline.report.health import over_time
-from pipeline.simulation.past import MET, past
+from pipeline.simulation.past import MET, daily_health, past
 from tests.fakes.fleet_by_hand import DAY, SITE, START, Frames, finding, fleet, readings
 from tests.services import find
 
@@ -41,8 +41,7 @@ def aged(module: str = "m1", days: int = 365) -> dict[str, list[dict[str, Any]]]
     """The tables from which a worn module's health over the months is drawn."""
     row = {"edge": "farm-pi", "site": "farm", "stack": "s1", "module": module, "unit": f"sn-{module}"}
     met = pl.DataFrame([{**row, "kind": "module", "nominal_mah": 1e5, "cells": 16, "until": DAY}], schema=MET)
-    day = [{**row, "day": DAY, "nominal_mah": 1e5}]
-    return {"capacity": past(met, days, 7, frozenset({0})).to_dicts(), "module_day": day}
+    return {"soh": daily_health(past(met, days, 7, frozenset({0})), met).to_dicts()}
 
 
 def own_words(page: str) -> str:
