@@ -82,6 +82,7 @@ class Battery:
         self.soc = [
             min(0.999, 1 - lacking / self.capacity[i] + draw.gauss(0, 0.0003) + plan.high.get(i, 0.0)) for i in places
         ]
+        self._ocv = [ocv_mv(soc) for soc in self.soc]
         self.resistance = [plan.resistance_uohm * draw.lognormvariate(0, 0.07) for _ in places]
         self.temperature = plan.ambient_dc / 10
         self.current_ma = 0.0
@@ -106,6 +107,7 @@ class Battery:
         for i, capacity in enumerate(self.capacity):
             bled = BALANCE_MA if self.balancing >> i & 1 else 0
             self.soc[i] = max(0.0, self.soc[i] + (self.current_ma - bled) * seconds / 3600 / capacity)
+        self._ocv = [ocv_mv(soc) for soc in self.soc]  # once a change: it is asked for three times
         self.throughput_mah += abs(self.current_ma) * seconds / 3600
         self._warm(at, seconds)
         self._protect(seconds)
@@ -129,14 +131,14 @@ class Battery:
         return any(p.cuts == side for p in self.tripped)
 
     def _mean_mv(self, current_ma: float) -> float:
-        return sum(self._cell_mv(i, current_ma) for i in range(self.plan.cells)) / self.plan.cells
+        return sum(self._cells_mv(current_ma)) / self.plan.cells
 
-    def _cell_mv(self, i: int, current_ma: float) -> float:
-        return ocv_mv(self.soc[i]) + current_ma * self.resistance[i] / 1e6
+    def _cells_mv(self, current_ma: float) -> list[float]:
+        return [ocv + current_ma * ohm / 1e6 for ocv, ohm in zip(self._ocv, self.resistance, strict=True)]
 
     def cell_mv(self) -> tuple[int, ...]:
         """Voltages under the present current, mV."""
-        return tuple(round(self._cell_mv(i, self.current_ma)) for i in range(self.plan.cells))
+        return tuple(round(mv) for mv in self._cells_mv(self.current_ma))
 
     def _balance(self) -> int:
         cells = self.cell_mv()

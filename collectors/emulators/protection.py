@@ -20,7 +20,7 @@ class Feel:
     rate_pm: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Protection:
     """`name` is what devices count its trips under, `<name>_protection` the canonical fault."""
 
