@@ -6,6 +6,7 @@ import json
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
@@ -91,11 +92,13 @@ def _entries(told: Iterator[site.Told], clock: Clock) -> Iterator[Entry]:
 
 def _waiting(path: Path) -> dict[str, int]:
     """Rows without a receipt, and rows read live: those of the newest opening, once an edge has opened the outbox."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        waiting, epochs = db.execute("select coalesce(sum(waiting), 0), count(*) from epoch").fetchone()
-        (live,) = db.execute("select last_seq from epoch order by n desc limit 1").fetchone()
-    db.close()
-    return {"unsent": waiting, "live": live} if epochs > 1 else {}
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            waiting, epochs = db.execute("select coalesce(sum(waiting), 0), count(*) from epoch").fetchone()
+            live = db.execute("select last_seq from epoch order by n desc limit 1").fetchone()
+    except sqlite3.OperationalError:  # without a past there is no outbox until an edge makes one
+        return {}
+    return {"unsent": waiting, "live": live[0]} if epochs > 1 else {}
 
 
 def _tell(**said: object) -> None:

@@ -55,8 +55,8 @@ def write_conf(config: Broker, place: Path, tls: Tls | None) -> Path:
 
 
 def _tls(tls: Tls) -> str:
-    asked = f"cafile {tls.clients}\nrequire_certificate true\n" if tls.clients else ""
-    return f"certfile {tls.cert}\nkeyfile {tls.key}\ntls_version tlsv1.2\n{asked}"
+    asked = f"cafile {tls.clients.resolve()}\nrequire_certificate true\n" if tls.clients else ""
+    return f"certfile {tls.cert.resolve()}\nkeyfile {tls.key.resolve()}\ntls_version tlsv1.2\n{asked}"
 
 
 def _passwords(ours: str, let_in: Sequence[tuple[str, Account]]) -> str:
