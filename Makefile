@@ -40,6 +40,9 @@ pictures: .venv/ready ## the README's pictures, of a demo (needs chromium)
 site: .venv/ready ## the docs as a site in site/, no warning allowed
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
+sbom: .venv/ready ## what an edge and a server are made of, as CycloneDX in dist/
+	$(PY) deploy/sbom.py dist
+
 lock: ## resolve the requirements anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-strip-extras --no-header --extra edge pyproject.toml -o requirements-edge.lock
 	uv pip compile -q --universal --generate-hashes --no-strip-extras --no-header --all-extras pyproject.toml -o requirements.lock
@@ -48,4 +51,4 @@ lock: ## resolve the requirements anew (needs uv)
 ci: ## what the build server runs
 	bash .ci/run
 
-.PHONY: help venv demo test check bench pictures site lock ci
+.PHONY: help venv demo test check bench pictures site sbom lock ci
