@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from cellherd import __version__
 from cellherd.errors import CellherdError
-from cellherd.secrecy import LEVEL, guard_tracebacks, redacted
+from cellherd.secrecy import LEVEL, begin_log, guard_tracebacks, redacted
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def main() -> None:
     guard_tracebacks()
     if debug:
         os.environ.setdefault(LEVEL, "debug")
+    begin_log("%(levelname)s %(message)s", level=logging.WARNING)
     try:
         app_for(completing or words)(args=words)
     except CellherdError as error:

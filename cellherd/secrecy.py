@@ -40,12 +40,12 @@ class Formatter(logging.Formatter):
         return redacted(super().format(record))
 
 
-def begin_log(form: str, stream: TextIO | None = None) -> None:
-    """Log to `stream` (standard error) without secrets, at INFO or what CELLHERD_LOG says."""
+def begin_log(form: str, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Log to `stream` (standard error) without secrets, at `level` or what CELLHERD_LOG says; the last call counts."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Formatter(form))
-    level = logging.getLevelNamesMapping().get(os.environ.get(LEVEL, "").upper(), logging.INFO)
-    logging.basicConfig(level=level, handlers=[handler])
+    told = logging.getLevelNamesMapping().get(os.environ.get(LEVEL, "").upper(), level)
+    logging.basicConfig(level=told, handlers=[handler], force=True)
 
 
 def guard_tracebacks() -> None:

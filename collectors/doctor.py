@@ -93,7 +93,7 @@ def _outbox(file: Path) -> Iterator[Found]:
         yield Found("ok", f"no outbox yet at {file}")
         return
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
             (waiting,) = db.execute("select coalesce(sum(waiting), 0) from epoch").fetchone()
     except sqlite3.Error as error:
         yield Found("warn", f"{file} cannot be read: {error}", "the edge salvages it at its next start; keep a copy")

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from cellherd.config import read_secret
 from cellherd.doctor import Found
+from cellherd.secrecy import redacted
 from cellherd.settings import FleetConfig, Influx
 from cellherd.settings_people import Mail, Telegram
 from pipeline.enrolment.places import tls_of
@@ -126,8 +127,10 @@ def _said(answer: httpx.Response) -> str:
     try:
         told = answer.json()
     except ValueError:
-        return answer.text[:200]
-    return str(told.get("message") or told.get("description") or told)[:200] if isinstance(told, dict) else str(told)
+        return redacted(answer.text)[:200]
+    if isinstance(told, dict):
+        told = told.get("message") or told.get("description") or told
+    return redacted(str(told))[:200]  # some proxies repeat what they were told, the token with it
 
 
 def _nights(config: FleetConfig, state: Path) -> Iterator[Found]:

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, Literal, Protocol
 
 from cellherd.errors import CellherdError
+from cellherd.secrecy import redacted
 from pipeline.sentences import ENGLISH, say
 
 ChannelName = Literal["telegram", "mail", "webhook"]
@@ -67,7 +68,7 @@ class NotSent(CellherdError):
         self, reason: str, *, retry_s: float | None = None, final: bool = False, unsure: bool = False,
         gone: bool = False, moved: str = "",
     ) -> None:  # fmt: skip
-        super().__init__(reason)
+        super().__init__(redacted(reason))  # it may be in the other side's own words
         self.retry_s = retry_s
         self.final = final
         self.unsure = unsure

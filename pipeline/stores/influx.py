@@ -19,6 +19,7 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from cellherd.config import read_secret
+from cellherd.secrecy import redacted
 from cellherd.settings import Influx
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.lines import Sites, module_lines
@@ -137,7 +138,7 @@ def _batches(lines: bytes) -> Iterator[list[bytes]]:
 def _said(error: ApiException) -> str:
     body = error.body or b""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-    return f"{error.status} {error.reason} {text[:300]}".strip()
+    return f"{error.status} {error.reason} {redacted(text)[:300]}".strip()  # some proxies repeat what they were told
 
 
 @dataclass(slots=True)

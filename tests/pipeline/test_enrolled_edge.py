@@ -20,6 +20,7 @@ def let_in(here: Place, out: str) -> None:
     here.run("enroll", EDGE, "--site", SITE, "--installer", "acme", *options)
 
 
+@pytest.mark.slow
 def test_an_enrolled_edge_is_stored_until_it_is_revoked_and_afterwards_nothing_of_it_is_lost(
     kind: str, tmp_path: Path
 ) -> None:
