@@ -25,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -100,6 +101,7 @@ def run(broker: str, role: str, each: int, seconds: float) -> dict[str, float]:
 def compare(broker: str, each: int, seconds: float, repeat: int) -> None:
     """Print a line for each bar."""
     runs = [tuple(run(broker, role, each, seconds) for role in ("floor", "ours")) for _ in range(repeat)]
+    beside = run(broker, "peer", each, seconds) if find_spec("mq_bridge") else None
     base, mine = ([{**one, "speed": one["readings"] / one["wall"]} for one in side] for side in zip(*runs, strict=True))
     cost, least = (median(1e6 * one["cpu"] / one["readings"] for one in side) for side in (mine, base))
     storing = median(1e6 * one["storing"] / one["readings"] for one in mine)
@@ -113,6 +115,14 @@ def compare(broker: str, each: int, seconds: float, repeat: int) -> None:
     rates = f"{fast:,.0f} of {fastest:,.0f} readings/s"
     print(f"{of} of the floor's  {ratio:5.2f}     bar >= {RATIO_BAR:<4} {_said(ratio >= RATIO_BAR):12} {rates}")
     print(f"{of} RSS             {rss:5.0f} MiB bar <= {RSS_BAR:<4} {_said(rss <= RSS_BAR)}", flush=True)
+    print(f"{of} {_peer(beside)}", flush=True)
+
+
+def _peer(told: dict[str, float] | None) -> str:
+    if told is None:
+        return "mq-bridge to Parquet: not installed, pip install mq-bridge"
+    cost, rate = 1e6 * told["cpu"] / told["readings"], told["readings"] / told["wall"]
+    return f"mq-bridge to Parquet {cost:.1f} us of CPU, {rate:,.0f} readings/s, {told['rss']:.0f} MiB (does not unpack)"
 
 
 def _said(met: bool) -> str:
