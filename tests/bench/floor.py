@@ -47,6 +47,8 @@ def floor(task: Task) -> dict[str, float]:
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"floor-{token_hex(4)}")
     client.username_pw_set(task.username, task.password)
     client.on_message = take
+    if task.ca:
+        client.tls_set(task.ca)
     client.connect("127.0.0.1", task.port)
     client.subscribe("fleet/#", 1)
     client.loop_start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import select
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,13 +71,13 @@ class Odometer:
 class Publisher:
     """A login on a bare socket, so that it takes little of the machine."""
 
-    def __init__(self, port: int, login: tuple[str, str], each: int) -> None:
+    def __init__(self, port: int, login: tuple[str, str], each: int, ca: str = "") -> None:
         self._block = [
             packet(0x32, text(topic) + struct.pack(">H", 1 + number) + payload)
             for number, (topic, payload) in enumerate(messages(each))
         ]
         hello = text("MQTT") + b"\x04\xc2" + struct.pack(">H", 60) + text(f"bench-{token_hex(4)}")
-        self._line = socket.create_connection(("127.0.0.1", port))
+        self._line = dialled(port, ca)
         self._line.sendall(packet(0x10, hello + text(login[0]) + text(login[1])))
         assert self._line.recv(4)[3] == 0, "the broker refuses the publisher"
         self._sent = self._acknowledged = 0
@@ -106,6 +107,12 @@ class Publisher:
             self._acknowledged += len(heard)
         else:
             assert patience_s < 1, "the broker does not acknowledge any more"
+
+
+def dialled(port: int, ca: str = "") -> socket.socket:
+    """A connection to the broker on this machine, over TLS where an authority is given."""
+    line = socket.create_connection(("127.0.0.1", port))
+    return ssl.create_default_context(cafile=ca).wrap_socket(line, server_hostname="127.0.0.1") if ca else line
 
 
 def text(value: str) -> bytes:

@@ -29,6 +29,8 @@ class Task:
     username: str
     password: str
     each: int
+    ca: str = ""
+    """The authority of the broker's certificate; "" = no TLS."""
 
 
 def measured(task: Task, came: Callable[[], int], finish: Callable[[], None]) -> dict[str, float]:

@@ -24,12 +24,17 @@ def ours(task: Task) -> dict[str, float]:
     storeroom.DRAIN_S = 300  # all of it counts
     config, state = fleet(task.port), Path(task.state) / "ours"
     stores = Storeroom(config, state, [sys.executable, "-m", "tests.bench.nowhere"])
-    ingester = Ingester(config, state, stores, Line("127.0.0.1", task.port, task.username, task.password))
+    ingester = Ingester(config, state, stores, _line(task))
     ingester.start()
     assert ingester.subscriber.connected.wait(20), "no broker"
     while not stores.status():
         pause.wait(0.1)
     return measured(task, lambda: ingester.intake.counts.messages, ingester.stop)
+
+
+def _line(task: Task) -> Line:
+    ca = Path(task.ca) if task.ca else None
+    return Line("127.0.0.1", task.port, task.username, task.password, bool(ca), ca)
 
 
 if __name__ == "__main__":

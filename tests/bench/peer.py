@@ -24,11 +24,14 @@ def peer(task: Task) -> dict[str, float]:
 
     out = Path(task.state) / "peer"
     out.mkdir()
+    where = f"{'ssl' if task.ca else 'tcp'}://127.0.0.1:{task.port}"
     mqtt: dict[str, Any] = {
-        "url": f"tcp://127.0.0.1:{task.port}", "topic": "fleet/#", "username": task.username, "protocol": "v3",
+        "url": where, "topic": "fleet/#", "username": task.username, "protocol": "v3",
         "password": task.password, "client_id": f"peer-{token_hex(4)}", "qos": 1, "clean_session": True,
         "queue_capacity": INFLIGHT, "max_inflight": INFLIGHT,
     }  # fmt: skip
+    if task.ca:
+        mqtt["tls"] = {"required": True, "ca_file": task.ca}
     store = {"url": out.as_uri(), "format": "parquet", "fsync": "batch"}
     route = mq_bridge.Route.from_config(
         {"input": {"mqtt": mqtt}, "output": {"object_store": store}, "batch_size": BATCH}
