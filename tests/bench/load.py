@@ -112,6 +112,7 @@ class Publisher:
 def dialled(port: int, ca: str = "") -> socket.socket:
     """A connection to the broker on this machine, over TLS where an authority is given."""
     line = socket.create_connection(("127.0.0.1", port))
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return ssl.create_default_context(cafile=ca).wrap_socket(line, server_hostname="127.0.0.1") if ca else line
 
 
