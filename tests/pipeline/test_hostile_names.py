@@ -15,8 +15,9 @@ from cellherd import topics
 from cellherd.config import load_edge, load_fleet
 from cellherd.errors import ConfigError
 from cellherd.settings import FleetConfig
-from pipeline.alerts.mail import message
-from pipeline.alerts.messages import alert
+from pipeline.alerts.mail import mail_of
+from pipeline.alerts.messages import message
+from pipeline.alerts.story import News
 from pipeline.ingest.identity import usable
 from pipeline.report import build
 from pipeline.schema import TABLES
@@ -137,9 +138,9 @@ def test_a_report_shows_a_name_and_runs_none(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", WORSE, ids=ascii)
 def test_an_alert_shows_a_name_and_stays_one_message(name: str) -> None:
     config: FleetConfig = fleet(1, site=[{**SITE, "name": name}])
-    made = alert(tell(finding(), config), "raised", "k.1")
-    assert fault_of({"text": made.brief}) == ""
-    sent = message(made, "herd@x.example", "ops@x.example").as_bytes()
+    made = message(News("k.1", "raised", (tell(finding(), config),)))
+    assert fault_of({"text": made.brief, "parse_mode": "HTML"}) == ""
+    sent = mail_of(made, "herd@x.example", "ops@x.example").as_bytes()
     back = message_from_bytes(sent, policy=policy.default)
     assert set(back.keys()) <= {"From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version",
                                 "Content-Type"}  # fmt: skip
