@@ -123,6 +123,15 @@ class Entrance:
     first: tuple[bytes, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Gatt:
+    """Where a device speaks over Bluetooth LE: 16-bit numbers of the service, and of what notifies and is written."""
+
+    service: int
+    notify: int
+    write: int
+
+
 Sign: TypeAlias = Callable[[str, Keys, str, int], Mapping[str, str]]
 """sign(query, keys, nonce, ms UTC): the headers that make a cloud answer."""
 Enter: TypeAlias = Callable[[], Generator[Request, Answer, Entrance]]
@@ -140,7 +149,7 @@ class Driver:
     `ascii` frames may be given as text; where one `spans_lines`, a text file is one frame as it stands.
     Over MQTT and HTTPS a frame is `topic payload`, or the payload alone, and a request `topic payload` to be published
     or `GET /path?query`; {unit} in them, and in the `topics` that are listened to, is what the link names behind its
-    host. `sign` and `enter` belong to clouds. `beat` gives a reply that a device wants to something it says unasked.
+    host. `sign` and `enter` belong to clouds, `gatt` to Bluetooth. `beat` gives a reply that a device wants to something it says unasked.
     `ask` and `ack` are set by asking.configured: on CAN nothing is sent without the one, and a frame is acknowledged
     only with one of them.
     """
@@ -171,6 +180,7 @@ class Driver:
     sign: Sign | None = None
     enter: Enter | None = None
     beat: Callable[[bytes], Send | None] | None = None
+    gatt: Gatt | None = None
     login: Login | None = None
     ask: bool = False
     ack: bool = False

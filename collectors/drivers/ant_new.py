@@ -11,7 +11,7 @@ from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
 from collectors.fields import Field, Table, read
-from collectors.kernel import Chunk, Conversation, Driver, Send
+from collectors.kernel import Chunk, Conversation, Driver, Gatt, Send
 from collectors.modbus_rtu import crc
 
 START, END = b"\x7e\xa1", b"\xaa\x55"
@@ -194,7 +194,7 @@ DRIVER = Driver(
     brand="ant",
     title="ANT from 2020 on (16ZM, 24BH, 22PH and others)",
     line="UART, 19200 8N1, one BMS per port",
-    links=("serial", "tcp"),
+    links=("serial", "tcp", "ble"),
     decode=decode,
     allow=tuple(
         re.compile(re.escape(ask(*setting).data), re.DOTALL) for setting in (WHOLE, INFO, *((at, 2) for at in LIMITS))
@@ -203,5 +203,6 @@ DRIVER = Driver(
     identify=identify,
     seldom=poll,
     extract=extract,
+    gatt=Gatt(service=0xFFE0, notify=0xFFE1, write=0xFFE1),
     baud=19200,
 )

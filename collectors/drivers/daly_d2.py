@@ -13,7 +13,7 @@ from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
 from collectors.fields import Field, Table, read
-from collectors.kernel import Chunk, Conversation, Driver, Send, Unsupported
+from collectors.kernel import Chunk, Conversation, Driver, Gatt, Send, Unsupported
 from collectors.modbus_rtu import frame_of
 
 D2 = 0xD2
@@ -280,12 +280,13 @@ DRIVER = Driver(
     brand="daly",
     title="Daly smart BMS, H, K, M and S series (D2 and P81 registers)",
     line="UART, RS485 or Bluetooth bridge, 9600 8N1; address 210 speaks D2, addresses 1 to 16 P81",
-    links=("serial", "tcp"),
+    links=("serial", "tcp", "ble"),
     decode=decode,
     allow=(re.compile(b"|".join(re.escape(request.data) for request in _REQUESTS), re.DOTALL),),
     poll=poll,
     identify=identify,
     extract=extract,
+    gatt=Gatt(service=0xFFF0, notify=0xFFF1, write=0xFFF2),
     default_address=D2,
     baud=9600,
     gap_s=0.1,

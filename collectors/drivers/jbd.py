@@ -12,7 +12,7 @@ from cellherd import faults
 from cellherd.errors import BadFrame, Silent
 from cellherd.reading import Measured, combine
 from collectors.fields import Field, Table, read
-from collectors.kernel import Chunk, Conversation, Driver, Send, Unsupported
+from collectors.kernel import Chunk, Conversation, Driver, Gatt, Send, Unsupported
 
 STATUS, CELLS, MODEL, TRIPS = 0x03, 0x04, 0x05, 0xAA
 OLD_ECHO = 0xA5  # units before 2018 repeat this in place of the register: docs/devices/jbd.md
@@ -193,12 +193,13 @@ DRIVER = Driver(
     brand="jbd",
     title="JBD / Overkill Solar / Xiaoxiang",
     line="UART or RS485, 9600 8N1, one BMS per port",
-    links=("serial", "tcp"),
+    links=("serial", "tcp", "ble"),
     decode=decode,
     allow=tuple(re.compile(re.escape(ask(register).data), re.DOTALL) for register in READERS),
     poll=poll,
     identify=identify,
     seldom=seldom,
     extract=extract,
+    gatt=Gatt(service=0xFF00, notify=0xFF01, write=0xFF02),
     baud=9600,
 )

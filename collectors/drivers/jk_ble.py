@@ -7,7 +7,7 @@ import re
 from cellherd.errors import BadFrame
 from cellherd.reading import Measured, combine
 from collectors.drivers.jk import frames
-from collectors.kernel import Chunk, Conversation, Driver, Send
+from collectors.kernel import Chunk, Conversation, Driver, Gatt, Send
 
 ASK_CELLS, ASK_DEVICE, ASK_LOG = 0x96, 0x97, 0xA1
 ANSWERS = {  # command -> types of its answers, the last of them ends the wait
@@ -68,5 +68,6 @@ DRIVER = Driver(
     identify=identify,
     seldom=seldom,
     extract=extract,
+    gatt=Gatt(service=0xFFE0, notify=0xFFE1, write=0xFFE1),
     timeout_s=5.0,
 )

@@ -7,6 +7,7 @@ modbus-tcp:host:502                Modbus TCP
 can:can0                           SocketCAN
 slcan:/dev/ttyACM0?bitrate=500000  a USB CAN adapter that speaks slcan; without bitrate the driver's usual one
 virtual:name                       a CAN bus inside this process, for tests
+ble:AA:BB:CC:DD:EE:FF              Bluetooth LE; ?adapter=1 takes hci1 in place of the first
 mqtt:host:1883/UNIT                another broker's topics; UNIT names the device there, without it the first heard
 mqtts:host:8883/UNIT               the same over TLS
 https:api.example.com/UNIT         a vendor's API, asked; UNIT is the serial number
@@ -70,9 +71,17 @@ class Place:
             raise CellherdError(f"link {self.text!r}: write it as {self.scheme}:host:{usual}/UNIT")
         return shape[1].strip("[]"), int(shape[2] or usual), unit
 
+    def radio(self) -> tuple[str, str]:
+        """Address and kind of a target like AA:BB:CC:DD:EE:FF/kind. Raises CellherdError."""
+        address, _, kind = self.target.partition("/")
+        if not _RADIO.fullmatch(address) or not _UNIT.fullmatch(kind):
+            raise CellherdError(f"link {self.text!r}: write it as ble:AA:BB:CC:DD:EE:FF; `bluetoothctl scan on` shows it")
+        return address.upper(), kind
+
 
 _UNIT = re.compile(r"[A-Za-z0-9_.-]*")
 """No wildcard and no slash: a unit is one step of a topic."""
+_RADIO = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ _SCHEMES = {
     "can": _Scheme("can", "collectors.links.canbus:open_socketcan"),
     "slcan": _Scheme("can", "collectors.links.canbus:open_slcan", ("bitrate",)),
     "virtual": _Scheme("can", "collectors.links.canbus:open_virtual"),
+    "ble": _Scheme("ble", "collectors.links.ble:open_ble", ("adapter",)),
     "mqtt": _Scheme("mqtt", "collectors.links.mqtt:open_plain"),
     "mqtts": _Scheme("mqtt", "collectors.links.mqtt:open_tls"),
     "https": _Scheme("https", "collectors.links.https:open_https"),
@@ -122,23 +132,20 @@ def check_link(text: str, driver: Driver) -> Place:
     """Refuse a link that is not understood or that the driver does not speak over. Raises CellherdError."""
     place = place_of(text)
     line = _SCHEMES[place.scheme].line
-    if driver.links == ("ble",) and line:
-        raise CellherdError(
-            f"{driver.name} speaks Bluetooth only, and there is no Bluetooth link yet: {text} cannot reach it; "
-            f"`cellherd decode {driver.name} HEX` reads its frames"
-        )
     if line and line not in driver.links:
         usable = [f"{name}:" for name, known in _SCHEMES.items() if known.line in driver.links]
         raise CellherdError(f"{driver.name} does not speak over {place.scheme}:, use {' or '.join(usable)} ({text})")
     if place.scheme in ("tcp", "modbus-tcp"):
         place.host()
+    if line == "ble":
+        place.radio()
     if line in NETWORKED:
         place.web(1)
     return place
 
 
 def line_of(text: str) -> str:
-    """What a link text names: serial, modbus, can, mqtt, https, cloud; "" for a capture. Raises CellherdError."""
+    """What a link text names: serial, modbus, can, ble, mqtt, https, cloud; "" for a capture. Raises CellherdError."""
     return _SCHEMES[place_of(text).scheme].line
 
 
