@@ -149,7 +149,8 @@ class Driver:
     `ascii` frames may be given as text; where one `spans_lines`, a text file is one frame as it stands.
     Over MQTT and HTTPS a frame is `topic payload`, or the payload alone, and a request `topic payload` to be published
     or `GET /path?query`; {unit} in them, and in the `topics` that are listened to, is what the link names behind its
-    host. `sign` and `enter` belong to clouds, `gatt` to Bluetooth. `beat` gives a reply that a device wants to something it says unasked.
+    host. `sign` and `enter` belong to clouds, `gatt` to Bluetooth. `beat` gives a reply that a device wants to
+    something it says unasked.
     `ask` and `ack` are set by asking.configured: on CAN nothing is sent without the one, and a frame is acknowledged
     only with one of them.
     """

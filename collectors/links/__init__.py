@@ -75,7 +75,9 @@ class Place:
         """Address and kind of a target like AA:BB:CC:DD:EE:FF/kind. Raises CellherdError."""
         address, _, kind = self.target.partition("/")
         if not _RADIO.fullmatch(address) or not _UNIT.fullmatch(kind):
-            raise CellherdError(f"link {self.text!r}: write it as ble:AA:BB:CC:DD:EE:FF; `bluetoothctl scan on` shows it")
+            raise CellherdError(
+                f"link {self.text!r}: write it as ble:AA:BB:CC:DD:EE:FF; `bluetoothctl scan on` shows it"
+            )
         return address.upper(), kind
 
 
