@@ -4,6 +4,7 @@ serial:/dev/ttyUSB0?baud=9600      a serial adapter
 tcp:host:port                      the same bytes over a serial server
 modbus:/dev/ttyUSB0?baud=115200    Modbus RTU
 modbus-tcp:host:502                Modbus TCP
+solarman:host:8899?serial=NUMBER   Modbus through a Wi-Fi logger that speaks Solarman V5
 can:can0                           SocketCAN
 slcan:/dev/ttyACM0?bitrate=500000  a USB CAN adapter that speaks slcan; without bitrate the driver's usual one
 virtual:name                       a CAN bus inside this process, for tests
@@ -98,6 +99,7 @@ _SCHEMES = {
     "tcp": _Scheme("tcp", "collectors.links.bytewise:open_tcp"),
     "modbus": _Scheme("modbus", "collectors.links.modbus:open_rtu", ("baud",)),
     "modbus-tcp": _Scheme("modbus", "collectors.links.modbus:open_tcp"),
+    "solarman": _Scheme("modbus", "collectors.links.solarman:open_logger", ("serial",)),
     "can": _Scheme("can", "collectors.links.canbus:open_socketcan"),
     "slcan": _Scheme("can", "collectors.links.canbus:open_slcan", ("bitrate",)),
     "virtual": _Scheme("can", "collectors.links.canbus:open_virtual"),
@@ -137,7 +139,7 @@ def check_link(text: str, driver: Driver) -> Place:
     if line and line not in driver.links:
         usable = [f"{name}:" for name, known in _SCHEMES.items() if known.line in driver.links]
         raise CellherdError(f"{driver.name} does not speak over {place.scheme}:, use {' or '.join(usable)} ({text})")
-    if place.scheme in ("tcp", "modbus-tcp"):
+    if place.scheme in ("tcp", "modbus-tcp", "solarman"):
         place.host()
     if line == "ble":
         place.radio()
