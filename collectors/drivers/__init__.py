@@ -12,6 +12,7 @@ WHERE = {
     "anker": "collectors.drivers.anker",
     "ant_new": "collectors.drivers.ant_new",
     "ant_old": "collectors.drivers.ant_old",
+    "ble": "collectors.drivers.ble",
     "bluetti": "collectors.drivers.bluetti",
     "chargery": "collectors.drivers.chargery",
     "daly_can": "collectors.drivers.daly_can",

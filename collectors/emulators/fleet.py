@@ -23,6 +23,7 @@ WHERE = {
         "anker",
         "ant_new",
         "ant_old",
+        "ble",
         "bluetti",
         "chargery",
         "daly_can",

@@ -154,8 +154,10 @@ def _why(error: Exception) -> str:
 
 
 def open_ble(place: Place, driver: Driver, halt: Event) -> Link:
-    """A device with characteristics that its driver knows. Raises LinkError."""
+    """A device with characteristics that its driver knows; else one that aiobmsble knows. Raises LinkError."""
     if driver.gatt is None:
-        raise LinkError(f"{driver.name} knows no characteristic to speak over")
+        from collectors.links.longtail import LongTail  # noqa: PLC0415 - it uses this module
+
+        return LongTail(place, driver, halt)
     patient = replace(driver, timeout_s=max(driver.timeout_s, LEAST_TIMEOUT_S))
     return ByteLink(BleWire(place, driver.gatt, halt), patient, Plain(patient), halt)

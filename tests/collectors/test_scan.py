@@ -151,7 +151,7 @@ def test_every_driver_is_asked_listened_to_or_named_as_not_to_be_found() -> None
     on_can = {name for name in WHERE if driver(name).links == ("can",)}
     networked = {name for name in WHERE if {*driver(name).links} & {"mqtt", "https"}}  # an account or a broker is named
     networked |= {"foxess", "givenergy", "solis"}  # inverters, with their own bus or network
-    assert {*ASKED, *scan.TALKING, *on_can, *networked} == {*WHERE} - {"jk_ble"}
+    assert {*ASKED, *scan.TALKING, *on_can, *networked} == {*WHERE} - {"jk_ble", "ble"}
 
 
 WRITES = {5, 6, 15, 16, 22, 23}

@@ -47,6 +47,7 @@ HEX16 = rb"[0-9A-F]{4}"
 READS: dict[str, bytes] = {  # docs/devices/<name>.md
     "ant_new": rb"\x7e\xa1[\x01\x02].{5}\xaa\x55",  # functions 01 and 02; 22, 23 and 51 write, log in and switch
     "ant_old": rb"\x5a\x5a\0\0\x01\x01",  # 5A 5A reads, A5 A5 writes
+    "ble": rb"sample|info",  # the two calls of aiobmsble; what that one writes is not ours to say
     "daly_d2": rb"[\xd2\x81-\x90]\x03(?!\0\xce).{6}",  # function 3, and not the password at 00CE
     "daly_uart": rb"\xa5[\x40-\x4f][\x50\x53\x57\x59-\x5b\x90-\x98]\x08\0{8}.",  # 10 to 2F, D9, DA, 00 write
     "ecoflow": rb"GET /iot-open/sign/(?:device/quota/all\?sn=\{unit\}|certification)",  # PUT sets
