@@ -14,8 +14,7 @@ from rich.text import Text
 
 from cellherd.clock import SystemClock
 from cellherd.errors import BadFrame, CellherdError, Silent
-from collectors.asking import configured
-from collectors.drivers import driver
+from collectors.commands_read import by_hand, by_stack
 from collectors.events import Device
 from collectors.links import Link, open_link
 from collectors.links.capture import Recorder, read_capture
@@ -25,31 +24,37 @@ LISTEN_S = 0.5
 
 
 def capture(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
-    name: Annotated[str, typer.Option("--driver", help="A name from `cellherd drivers`.")],
-    link: Annotated[str, typer.Option(help="For example serial:/dev/ttyUSB0?baud=9600")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A new file; JSON lines.")],
+    stack: Annotated[str | None, typer.Argument(metavar="DEVICE", help="A stack of edge.toml, with its login.")] = None,
+    name: Annotated[str | None, typer.Option("--driver", help="A name from `cellherd drivers`.")] = None,
+    link: Annotated[str | None, typer.Option(help="For example serial:/dev/ttyUSB0?baud=9600")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="How long; Ctrl-C ends it earlier.")] = 60,
     address: Annotated[int | None, typer.Option(help="Bus address; the driver knows the usual one.")] = None,
     period_s: Annotated[float, typer.Option(min=0.2, help="Seconds between readings of a device that is asked.")] = 5,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Largest file; a full one ends the capture.")] = 50,
+    config: Annotated[Path, typer.Option(help="Where DEVICE stands.")] = Path("edge.toml"),
 ) -> None:
     """Write down everything that a battery says, for a bug report or for a device that CellHerd does not know well.
 
     The file holds serial numbers. Nothing is ever written to the battery.
 
-    Example: cellherd capture --driver jbd --link serial:/dev/ttyUSB0 -o jbd.jsonl --seconds 120
+    Examples:
+
+    cellherd capture --driver jbd --link serial:/dev/ttyUSB0 -o jbd.jsonl --seconds 120
+
+    cellherd capture van -o van.jsonl    (a device of edge.toml; a cloud's keys stay in their files)
     """
-    known = configured(driver(name), link=link)
-    device = Device("battery", known, link, known.default_address if address is None else address, {})
+    device = by_hand(name, link, address, ask=False) if name and link else by_stack(stack, config, address, ask=False)
+    known = device.driver
     said = Text("")
-    with closing(open_link(link, known)) as line, _new(out) as file:
+    with closing(open_link(device.link, known)) as line, _new(out) as file:
         recorder = Recorder(line, file, known, SystemClock().wall)
         until = SystemClock().boot() + round(seconds * 1000)
         step = _listening(recorder) if known.feed else _asking(device, recorder, period_s)
         with suppress(KeyboardInterrupt), Console(stderr=True).status(f"recording {known.name}; Ctrl-C ends it"):
             said = _record(step, lambda: SystemClock().boot() < until, file, round(max_mb * 1_000_000))
     Console().print(said, end="")
-    _tell(out, link)
+    _tell(out, device.link)
 
 
 def _new(path: Path) -> TextIO:

@@ -57,7 +57,7 @@ def read(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
 
     cellherd read --driver daly_can --link slcan:/dev/ttyACM0 --ask
     """
-    device = _by_hand(name, link, address, ask) if name and link else _configured(stack, config, address, ask)
+    device = by_hand(name, link, address, ask) if name and link else by_stack(stack, config, address, ask)
     with ExitStack() as opened:
         line: Link = opened.enter_context(closing(open_link(device.link, device.driver)))
         if record:
@@ -70,12 +70,14 @@ def read(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
             Console().print(shown(device, found, SystemClock().wall()))
 
 
-def _by_hand(name: str, link: str, address: int | None, ask: bool) -> Device:
+def by_hand(name: str, link: str, address: int | None, ask: bool) -> Device:
+    """A device as a person names it. Raises CellherdError."""
     known = configured(driver(name), ask=ask, link=link)
     return Device("battery", known, link, known.default_address if address is None else address, {})
 
 
-def _configured(stack: str | None, config: Path, address: int | None, ask: bool) -> Device:
+def by_stack(stack: str | None, config: Path, address: int | None, ask: bool) -> Device:
+    """A device as edge.toml names it, with its login and preset. Raises CellherdError."""
     if stack is None:
         raise CellherdError("name a stack of edge.toml, or give --driver and --link; `cellherd drivers` lists drivers")
     devices = load_edge(config).device

@@ -22,7 +22,7 @@ ZERO_AMPS = 30_000
 CHARGING, DISCHARGING = 1, 2
 CELL_MV = (2000, 4500)
 """A cell's voltage: it tells whether a pack counts in 0.1 or 0.01 V."""
-MOST_MV = 100_000
+MOST_MV, MOST_PM = 100_000, 1000
 """No pack of a Bluetti has more: what a bridge says beyond it has lost its decimal point."""
 ERRORS, ERROR_WORDS, WARNING_WORDS = 50027, 5, range(50023, 50027)
 V1_PACK, V1_COUNT = 91, 37
@@ -207,8 +207,10 @@ def _run(words: Mapping[int, int], start: int) -> Iterator[int]:
 
 
 def poll(address: int) -> Conversation:
-    """A pack, and what the station says of faults. Raises Silent for a slot without a pack."""
+    """A pack, and what the station says of faults. Raises Silent for a slot without a pack, BadFrame for no pack's."""
     (whole,) = yield from registers.poll(MAP)
+    if (whole.soc_pm or 0) > MOST_PM:
+        raise BadFrame(f"a charge of {whole.soc_pm} per mille: these are not the registers of a Bluetti")
     words = [whole.raw.get(f"fault_{i + 1}") for i in range(ERROR_WORDS)]
     known = [int(word, 16) for word in words if word is not None]
     errors = sum(word << 16 * i for i, word in enumerate(known)) if len(known) == ERROR_WORDS else None
