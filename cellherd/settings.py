@@ -202,6 +202,10 @@ class Site(Strict):
     name: str = ""
 
 
+NMC_MODELS = ("river pro", "river max")
+"""EcoFlow's stations before the River 2: captures of theirs show 4.0 to 4.13 V a cell."""
+
+
 class Module(Strict):
     """What is known of a module beyond what it says itself."""
 
@@ -221,6 +225,13 @@ class Module(Strict):
     def _can_be_read(cls, text: str) -> str:
         warranty(text)
         return text
+
+    @model_validator(mode="after")
+    def _chemistry_of_its_model(self) -> Module:
+        told = "chemistry" in self.model_fields_set
+        if told or not any(name in self.model.lower() for name in NMC_MODELS):
+            return self
+        return self.model_copy(update={"chemistry": "nmc"})
 
 
 class FleetConfig(Strict):

@@ -225,6 +225,8 @@ class Limits:
     )
     enough: int = 20  # readings in a band before its spread means anything
     apart_mv: int = 20  # below it, which cell is highest or lowest is noise
+    coarse_mv: int = 10  # steps of a device whose cells are multiples of it all day ...
+    coarse_floor_mv: int = 30  # ... and below so much its spread is noise (Bluetti's first generation)
     same_cell: float = 0.6  # share of a band's uneven readings that one cell must lead to be named
     period_ms: int = 10_000  # of a module with a single reading
     late: float = 2.0  # a time step counts for at most so many periods

@@ -15,15 +15,26 @@ def spread(readings: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     """spread_hist without its place: readings by unit, band and bin; `bin_mv` is the bin's lower edge.
 
     Readings with all cells below the curve's knee are left out: there 2 % of capacity, as sound cells differ, are
-    150 mV and more.
+    150 mV and more. A unit that counts in coarse steps has no spread below a few of them: such readings are in the
+    lowest bin.
     """
     cells = cells_in(readings)
     highest = highest_mv(cells)
-    rows = readings.filter(highest >= limits.knee_mv).select(
-        "unit", band=band(mean_mv(cells), limits), bin_mv=(highest - lowest_mv(cells)) // BIN_MV * BIN_MV
-    )
+    apart = highest - lowest_mv(cells)
+    noise = _coarse(cells, limits) & (apart < limits.coarse_floor_mv)
+    bin_mv = pl.when(apart.is_null()).then(None).when(noise).then(0).otherwise(apart // BIN_MV * BIN_MV)
+    told = readings.select("unit", band=band(mean_mv(cells), limits), bin_mv=bin_mv, highest=highest)
+    rows = told.filter(pl.col("highest") >= limits.knee_mv).drop("highest")
     counted = rows.drop_nulls().group_by("unit", "band", "bin_mv").agg(n=pl.len().cast(pl.Int64))
     return counted.sort("unit", "band", "bin_mv")
+
+
+def _coarse(cells: list[str], limits: Limits) -> pl.Expr:
+    """Whether all that a unit's cells said are whole steps."""
+    if not cells:
+        return pl.lit(False)
+    whole = [(pl.col(cell) % limits.coarse_mv == 0).fill_null(True) for cell in cells]
+    return pl.all_horizontal(whole).all().over("unit")
 
 
 def percentile(hist: pl.LazyFrame, share: float, by: list[str]) -> pl.LazyFrame:

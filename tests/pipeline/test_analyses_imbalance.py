@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from cellherd.settings import Module
 from pipeline.analyses.cells import cells
 from pipeline.analyses.spread import percentile, spread
 from pipeline.limits import LFP, limits_for
@@ -131,3 +132,27 @@ def test_a_jumping_wire_is_counted_and_balancing_is_timed() -> None:
     day = cells(lived(rows), LFP).collect()
     assert day["jumps"].to_list() == [0, 20, 0, 0]  # up and down again
     assert day["balancing_s"].to_list() == [0, 0, 30 * 60, 0]
+
+
+def test_what_a_device_of_coarse_steps_says_below_its_noise_is_no_spread() -> None:
+    def rows(unit: str, off: int, step: int) -> Any:
+        for n in range(60):
+            level = [3300 + (n % 2) * 10, 3300 + off + (n % 2) * 10, *[3300] * 6]
+            yield reading(n * MINUTE, [mv + step * (at == 7) for at, mv in enumerate(level)], soc_pm=500, unit=unit)
+
+    said = pl.concat([frame(rows(*each)) for each in (("noise", 10, 0), ("apart", 40, 0), ("fine", 10, 3))])
+    found = spread(said.lazy(), LFP).collect()
+    least = dict(found.group_by("unit").agg(pl.col("bin_mv").min()).iter_rows())
+    most = dict(found.group_by("unit").agg(pl.col("bin_mv").max()).iter_rows())
+    assert most == {"noise": 0, "apart": 50, "fine": 20}, "20 mV of a device that counts in 10 are nothing"
+    assert least == {"noise": 0, "apart": 40, "fine": 10}
+
+
+def test_an_older_river_is_nmc_by_its_model() -> None:
+    def chemistry(**told: str) -> str:
+        return Module.model_validate({"site": "barn", "stack": "s", "id": "m", **told}).chemistry
+
+    assert [chemistry(model=name) for name in ("RIVER Pro", "EcoFlow River Max", "RIVER 2 Pro", "DELTA Pro", "")] == [
+        *("nmc", "nmc", "lfp", "lfp", "lfp")
+    ]
+    assert chemistry(model="River Pro", chemistry="lfp") == "lfp", "what a person says counts"
