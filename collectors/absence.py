@@ -47,6 +47,10 @@ class Absence:
     def __init__(self, seen: Seen, periods: Mapping[Place, int], start: Instant) -> None:
         self._seen, self._periods, self._start = dict(seen), periods, start
 
+    def learn(self, seen: Seen) -> None:
+        """What was seen before the start is known only now: the disk could not be read then."""
+        self._seen |= seen
+
     def told(self, now: Instant, boots: Boots, *, last: bool = False) -> list[Entry]:
         """The gaps that can be told now; with `last` all of them, by whatever clock there is."""
         if not self._seen:

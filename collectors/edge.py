@@ -20,10 +20,10 @@ from cellherd.errors import BadPayload, CellherdError
 from cellherd.systemd import notify
 from cellherd.topics import BANK
 from collectors import orders
-from collectors.absence import LOOK_BACK, Absence, Place, last_seen
+from collectors.absence import Absence, Place, last_seen
 from collectors.asking import configured
 from collectors.drivers import chosen
-from collectors.entries import Entry, about_edge
+from collectors.entries import Entry, Instant, about_edge
 from collectors.events import Device, modules_by_address
 from collectors.hand import Hand
 from collectors.health import Written, health, status
@@ -123,10 +123,12 @@ class Edge:
         self._publisher = Publisher(line_of(config, self._outbox.client), self._wake.set, self._clock)
         self._sender = self._made_sender()
         self._hand = Hand(self._wake.set)
+        seen = last_seen(self._keeping.earlier, self._periods())
+        self._keeping.earlier.clear()
+        start = self._outbox.instant()  # the slots of the ports begin here, so the time off ends here
         self._station = Station(self._devices, self._hand.take, self._clock)
-        seen = last_seen(self._outbox.before(LOOK_BACK), self._periods())
-        self._absence = Absence(seen, self._periods(), self._outbox.instant())
-        self._tell("started", f"version {__version__}, {len(self._station.ports)} ports")
+        self._absence = Absence(seen, self._periods(), start)
+        self._tell("started", f"version {__version__}, {len(self._station.ports)} ports", start)
         self._written, self._commits = Written(), Durations()
         self._connection = 0
         self._older: set[str] = set()
@@ -136,8 +138,8 @@ class Edge:
     def _outbox(self) -> Outbox:
         return self._keeping.outbox
 
-    def _tell(self, code: str, text: str) -> None:
-        about = about_edge(self._outbox.instant(), "edge")
+    def _tell(self, code: str, text: str, at: Instant | None = None) -> None:
+        about = about_edge(at or self._outbox.instant(), "edge")
         self._hand.add([Entry(about, {"code": code, "text": text}, urgent=True)])
 
     def _made_sender(self) -> Sender:
@@ -175,6 +177,8 @@ class Edge:
     def turn(self, now: float) -> None:
         """One round: what the server said, what was read, what is to be sent."""
         if self._keeping.mend(now):
+            self._absence.learn(last_seen(self._keeping.earlier, self._periods()))
+            self._keeping.earlier.clear()
             self._renewed()
         self._guarded(lambda: self._work(now), now)
         if now >= self._watchdog_at and self._well(now):

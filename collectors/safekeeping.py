@@ -13,9 +13,10 @@ from pathlib import Path
 
 from cellherd.clock import Clock
 from cellherd.failpoint import failpoint
+from collectors.absence import LOOK_BACK
 from collectors.ballast import Ballast
 from collectors.entries import Entry, Instant, about_edge
-from collectors.outbox import Outbox
+from collectors.outbox import Outbox, Reading
 from collectors.salvage import Alive, Saved, damaged, put_aside, read_identity, salvage, unfinished, write_identity
 
 FILE = "outbox.db"
@@ -50,9 +51,13 @@ class Safekeeping:
         self._mend_at = self._calm_at = 0.0
         self.trouble = ""
         self.notes: list[Entry] = []
+        self.earlier: list[Reading] = []
+        """The newest rows of before the start; they come with a `mend` where the disk let them be read only then."""
+        self._blind = False
         try:
-            self.outbox = self._opened()
+            self.outbox = self._looked_back(self._opened())
         except REFUSALS as error:
+            self._blind = True
             self._to_memory(error)
 
     def failed(self, error: sqlite3.Error, now: float) -> bool:
@@ -92,6 +97,8 @@ class Safekeeping:
         opened: Outbox | None = None
         try:
             opened = self._opened()
+            if self._blind:
+                opened = self._looked_back(opened)
             moved = self._moved(opened)
         except (*REFUSALS, sqlite3.DatabaseError):
             if opened is not None:
@@ -111,6 +118,7 @@ class Safekeeping:
         self.outbox.commit()
         moved = opened.adopt(self.outbox)
         self._doubts.clear()
+        self._blind = False
         return moved
 
     def _settle_doubts(self, keep: tuple[str, int] | None) -> None:
@@ -136,6 +144,21 @@ class Safekeeping:
             log.error("%s is damaged: %s", self._path, error)  # noqa: TRY400 - one line is enough
             put_aside(self._path)
             return self._salvaged()
+
+    def _looked_back(self, outbox: Outbox) -> Outbox:
+        """With `earlier` read: it is the first that reads rows, so a damage inside the file may show only here."""
+        try:
+            self.earlier = list(outbox.before(LOOK_BACK))
+        except REFUSALS:
+            outbox.abandon()
+            raise
+        except sqlite3.Error as error:
+            log.error("%s is damaged: %s", self._path, error)  # noqa: TRY400 - one line is enough
+            outbox.abandon()
+            put_aside(self._path)
+            outbox = self._salvaged()
+            self.earlier = list(outbox.before(LOOK_BACK))
+        return outbox
 
     def _file(self) -> Outbox:
         return Outbox(self._path, self._clock, self._cap, identity=self._identity, room=self._ballast.room)

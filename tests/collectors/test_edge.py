@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -23,7 +23,7 @@ from cellherd.reading import Measured
 from cellherd.systemd import notify
 from collectors import edge as edge_module
 from collectors import hand
-from collectors.absence import edge_off, last_seen
+from collectors.absence import Seen, edge_off, last_seen
 from collectors.drivers import jbd
 from collectors.edge import Edge, devices
 from collectors.emulators.battery import Battery, Plan
@@ -32,6 +32,7 @@ from collectors.emulators.fleet import Running, start
 from collectors.entries import Entry, Instant, Numbered
 from collectors.events import Device, Record, Sample
 from collectors.hand import Hand
+from collectors.outbox import Reading
 from collectors.safekeeping import FILE
 from tests.collectors import brokers
 from tests.collectors.brokers import EDGE, Broker
@@ -261,6 +262,63 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, edge: Edge, *, committed: bool) -
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(spool, "commit", failing)
+
+
+def test_the_time_off_ends_where_the_slots_begin_however_long_the_look_back_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+
+    def slow(before: list[Reading], periods: dict[tuple[str, str], int]) -> Seen:
+        clock.go(2_300)
+        return last_seen(before, periods)
+
+    monkeypatch.setattr(edge_module, "last_seen", slow)
+    config = EdgeConfig.model_validate(
+        {
+            "edge": EDGE,
+            "device": [{"stack": "s1", "driver": "jbd", "link": f"serial:{tmp_path}/none", "modules": ["m1"]}],
+        }
+    )
+    edge = Edge(config, devices(config), tmp_path, clock)
+    assert edge._station.ports[0].turned == edge._absence._start.bt == clock.bt
+    edge._outbox.close()
+    edge._publisher.stop()
+
+
+def test_a_damage_that_shows_only_in_the_look_back_is_salvaged_and_the_edge_starts(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    for first in range(0, 2000, 100):
+        box.commit([reading(first + n) for n in range(100)])
+    box.close()
+    shows_only_in_the_look_back(tmp_path / FILE)
+    edge = Edge(EdgeConfig(edge=EDGE), [], tmp_path, HandClock())
+    edge.turn(10.0)
+    found = bodies(edge._outbox, edge._outbox.pending(9999))
+    assert "salvage" in [body.get("code") for body in found]
+    assert len({body["voltage_mv"] for body in found if "voltage_mv" in body}) > 1900
+    edge._outbox.close()
+    edge._publisher.stop()
+
+
+def shows_only_in_the_look_back(path: Path) -> None:
+    """Spoil the first page with which the file still opens, but not all of its rows can be read."""
+    whole = path.read_bytes()
+    for at in range(4096, len(whole), 4096):
+        path.write_bytes(whole[:at] + bytes(4096) + whole[at + 4096 :])
+        spoiled = path.read_bytes()
+        with suppress(sqlite3.DatabaseError):
+            box = outbox(path.parent)
+            try:
+                list(box.before(5000))
+            except sqlite3.DatabaseError:
+                path.write_bytes(spoiled)
+                return
+            finally:
+                box.abandon()
+                for beside in path.parent.glob(f"{path.name}-*"):
+                    beside.unlink()
+    raise AssertionError("no such page")
 
 
 def off(entries: list[Entry], start: Instant) -> list[tuple[int, int, int]]:
