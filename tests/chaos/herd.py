@@ -1,0 +1,245 @@
+"""A herd for the campaign: one ingester, one broker, InfluxDB, and several edges with banks of emulated batteries.
+
+Everything but the batteries, the bad lines and InfluxDB's door is a process of its own that may be killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import polars as pl
+import psutil
+
+from pipeline.stores.archive import Archive
+from tests.chaos.disks import Disk
+from tests.chaos.gate import BUCKET, Gate
+from tests.chaos.keeper import Keeper
+from tests.chaos.proxy import Proxy
+from tests.chaos.truth import Bank
+from tests.chaos.world import free_port
+
+PATIENCE_S = 180.0
+SERVER, BROKER, STORING = "server", "broker", "storing"
+ENEMY = "evil-pi"
+"""An edge that is let in and has no batteries."""
+FLEET = """
+[broker]
+embedded = {embedded}
+listen = "127.0.0.1:{port}"
+url = "mqtt://127.0.0.1:{port}"
+
+[journal]
+reserve_mb = 0
+
+[health]
+listen = ""
+
+[[installer]]
+id = "us"
+"""
+MOSQUITTO = (
+    "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
+    "max_queued_messages 1000\nmax_inflight_messages 1000\n"
+)
+
+
+@dataclass
+class Edge:
+    """One collector. `disk` is what its state lies on, `clock` the file that tells its wall clock where to go."""
+
+    name: str
+    banks: list[Bank]
+    home: Path
+    proxy: Proxy
+    disk: Disk | None = None
+    clock: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        """Its outbox."""
+        return self.home / "outbox.db"
+
+
+@dataclass
+class Herd:
+    """`broker` is "nats" or "mosquitto"; `environment` of a process counts from its next start."""
+
+    folder: Path
+    edges: dict[str, Edge]
+    broker: str
+    gate: Gate | None = None
+    mosquitto: str = "mosquitto"
+    disk: Disk | None = None
+    """What the server's state lies on."""
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    peak_kb: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        self.keeper = Keeper(self.folder / SERVER / "journal", self.folder / SERVER / "kept", self.folder / "kept")
+        self._write_config()
+
+    def _write_config(self) -> None:
+        embedded = self.broker == "nats"
+        text = FLEET.format(port=self.port, embedded=str(embedded).lower())
+        if self.gate:
+            text = f'{text}\n[influx]\nurl = "http://127.0.0.1:{self.gate.port}"\nbucket = "{BUCKET}"\n'
+        text += f'\n[[site]]\nid = "evil"\ninstaller = "us"\nedge = "{ENEMY}"\n'
+        for name, edge in self.edges.items():
+            text += f'\n[[site]]\nid = "site-{name}"\ninstaller = "us"\nedge = "{name}"\n'
+            edge.proxy.target = self.port
+            edge.proxy.start()
+            password = f'password_file = "{self.folder}/{SERVER}/broker/secrets/{name}"\n' if embedded else ""
+            (self.folder / f"{name}.toml").write_text(
+                f'edge = "{name}"\n\n[mqtt]\nurl = "mqtt://127.0.0.1:{edge.proxy.port}"\n{password}'
+                "\n[outbox]\ncommit_s = 1.0\ncap_mb = 64\n" + "".join(bank.toml() for bank in edge.banks)
+            )
+        (self.folder / "fleet.toml").write_text(text)
+        (self.folder / "mosquitto.conf").write_text(MOSQUITTO.format(port=self.port))
+
+    def begin(self) -> None:
+        """Start everything and wait for the first readings."""
+        self.keeper.start()
+        if self.broker == "mosquitto":
+            self.start(BROKER)
+        self.start(SERVER)
+        if self.broker == "nats":
+            secrets = self.folder / SERVER / "broker" / "secrets"
+            self.until(lambda: all((secrets / name).exists() for name in self.edges), "the broker's secrets")
+        for name in self.edges:
+            self.start(name)
+        self.until(lambda: all(bank.said for edge in self.edges.values() for bank in edge.banks), "the first answers")
+
+    def start(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start the server, an edge or Mosquitto; `environment` comes on top of ours."""
+        words = {SERVER: ["ingest", "run", "--config", "fleet.toml", "--state", SERVER]}
+        if name in self.edges:
+            edge = self.edges[name]
+            words[name] = ["edge", "run", "--config", f"{name}.toml", "--state", str(edge.home)]
+        own = [self.mosquitto, "-c", "mosquitto.conf"]
+        command = own if name == BROKER else [sys.executable, "-m", "cellherd", *words[name]]
+        extra = {**self._faked(name), **(environment or {})}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                command, cwd=self.folder, stdout=log, stderr=log, env=os.environ | extra
+            )
+
+    def _faked(self, name: str) -> dict[str, str]:
+        clock = self.edges[name].clock if name in self.edges else None
+        return faketime(clock) if clock else {}
+
+    def process(self, name: str) -> psutil.Process | None:
+        """The process of that name, if it lives; "broker" and "storing" may be the server's children."""
+        wanted = {BROKER: "nats-server", STORING: "pipeline.storing.process"}
+        with suppress(psutil.NoSuchProcess, KeyError):
+            if name == STORING or (name == BROKER and self.broker == "nats"):
+                children = psutil.Process(self.running[SERVER].pid).children(recursive=True)
+                return next((c for c in children if wanted[name] in " ".join(c.cmdline())), None)
+            return psutil.Process(self.running[name].pid)
+        return None
+
+    def kill(self, *names: str) -> None:
+        """SIGKILL, and wait until they are gone."""
+        for name in names:
+            if (process := self.process(name)) is not None:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+                    process.send_signal(signal.SIGCONT)
+            if name in self.running:
+                self.running[name].wait(20)
+
+    def again(self, *names: str) -> None:
+        """Start those that do not run and that nobody else starts."""
+        for name in names:
+            if name in self.running and self.running[name].poll() is not None:
+                self.start(name)
+
+    def end(self, name: str) -> None:
+        """SIGTERM, and wait for a clean end."""
+        process = self.running.pop(name)
+        process.terminate()
+        code = process.wait(90)
+        assert code in (0, -signal.SIGTERM), f"{name} ended with {code}\n{self.log(name)}"
+
+    def watch(self) -> None:
+        """Note the memory of every process."""
+        for name in (SERVER, STORING, BROKER, *self.edges):
+            with suppress(psutil.Error):
+                if (process := self.process(name)) is not None:
+                    self.peak_kb[name] = max(self.peak_kb.get(name, 0), process.memory_info().rss // 1024)
+
+    def ask(self, edge: str, query: str) -> list[tuple[object, ...]]:
+        """What an edge's outbox says, also while it runs."""
+        with closing(sqlite3.connect(f"file:{self.edges[edge].file}?mode=ro", uri=True, timeout=20)) as db:
+            return db.execute(query).fetchall()
+
+    def epochs(self, edge: str) -> dict[str, int]:
+        """Every epoch that stands in an outbox with the highest number of a row in it."""
+        try:
+            found = self.ask(edge, "select e.id, max(r.seq) from row r join epoch e using (n) group by n")
+        except sqlite3.Error:
+            return {}
+        return {str(epoch): int(str(last)) for epoch, last in found}
+
+    def waiting(self, edge: str) -> int:
+        """Rows of an outbox without a receipt. -1 if it cannot be asked."""
+        try:
+            ((count,),) = self.ask(edge, "select count(*) from row r join epoch e using (n) where seq>mark and state=0")
+        except sqlite3.Error:
+            return -1
+        return int(str(count))
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the archive."""
+        return Archive(str(self.folder / SERVER / "archive")).scan(name).collect()
+
+    def log(self, name: str) -> str:
+        """What a process said last."""
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    def until(self, ready: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+        """Wait until something is so; fails with the logs if it never is."""
+        end = monotonic() + patience_s
+        while not ready():
+            logs = "" if monotonic() < end else "\n".join(self.log(name) for name in self.running)
+            assert monotonic() < end, f"{what} did not come\n{logs}"
+            Event().wait(0.1)
+
+    def close(self) -> None:
+        """Kill what still runs and let go of everything."""
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+        self.keeper.stop()
+        for edge in self.edges.values():
+            edge.proxy.stop()
+            for bank in edge.banks:
+                bank.running.stop()
+        for disk in (self.disk, *(edge.disk for edge in self.edges.values())):
+            if disk:
+                disk.remove()
+
+
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+
+
+def faketime(clock: Path) -> dict[str, str]:
+    """Environment of a process whose wall clock follows a file; its monotonic and boot clocks stay true."""
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
