@@ -12,16 +12,20 @@ import pytest
 
 from cellherd.config import EdgeConfig, load_edge
 from cellherd.errors import ConfigError
-from collectors import health
+from collectors import health, publish
 from collectors.orders import Receipt, parse
 from collectors.outbox import Outbox
 from collectors.publish import WILL, Publisher, line_of
 from collectors.sender import Sender
 from tests import services
+from tests.chaos.proxy import Proxy
 from tests.collectors import brokers
 from tests.collectors.brokers import EDGE, Broker
 from tests.collectors.fake_server import FakeServer
 from tests.collectors.outboxes import outbox, reading
+
+KNOWN_S, WILL_LATE_S = 35.0, 3.0
+"""Within what a dead link is known, and by how much brokers were measured to be late with a will."""
 
 
 @pytest.fixture(scope="module", params=["embedded", "mosquitto"])
@@ -168,6 +172,27 @@ def test_a_broker_that_went_away_costs_nothing(tmp_path: Path, caplog: pytest.Lo
             server.stop()
     told = [record.message for record in caplog.records if "nothing is lost" in record.message]
     assert 2 <= len(told) <= 4, "one line a change, not one a try"
+
+
+def test_a_line_that_dies_without_a_word_is_known_on_both_ends(
+    broker: Broker, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert max(publish.SILENT_S + publish.TURN_S, 1.5 * publish.KEEPALIVE_S + WILL_LATE_S) <= KNOWN_S
+    monkeypatch.setattr(publish, "KEEPALIVE_S", 4)
+    monkeypatch.setattr(publish, "SILENT_S", 6.0)
+    proxy = Proxy(broker.port)
+    proxy.start()
+    with Loop(tmp_path, config(broker, url=f"mqtt://127.0.0.1:{proxy.port}")) as loop:
+        said = server.retained["s"]
+        assert server.wait(lambda: said and said[-1]["online"] == 1)
+        assert loop.publisher is not None
+        assert not wait(lambda: not loop.publisher.online.is_set(), 8), "an idle line that lives is kept"
+        proxy.mood = "blackhole"
+        assert wait(lambda: not loop.publisher.online.is_set(), KNOWN_S)
+        assert server.wait(lambda: said[-1]["online"] == 0, KNOWN_S)
+        proxy.mood = "well"
+        assert server.wait(lambda: said[-1]["online"] == 1, 60)
+    proxy.stop()
 
 
 def test_a_wrong_password_is_one_clear_line_without_the_password(

@@ -227,6 +227,24 @@ def test_readings_of_an_edge_that_is_not_enrolled_are_kept_for_a_replay(box: Out
     assert numbers(line.take()) == [[1, 2]]
 
 
+def test_what_never_arrives_while_a_hundred_later_messages_do_is_found_and_given_up(box: Outbox) -> None:
+    send, line = made(box)
+    send.committed(box.commit([reading(number, "m1") for number in (1, 2, 3)]))
+    had: set[int] = set()
+    told: list[dict[str, Any]] = []
+    for turn in range(5 * sender.OVERTAKEN):
+        rows = box.commit([reading(100 + turn, "m2")])
+        told += [body for body in bodies(box, rows) if "reason" in body]
+        send.committed(rows)
+        send.turn(400.0 * turn + 1)
+        had |= {seq for message in line.take() if 2 not in message.values() for _, seq in message}
+        send.receipt(receipt(box, 0, also=tuple((seq, seq) for seq in sorted(had))))
+    assert {1, 3} <= had, "its neighbours arrived"
+    assert 2 not in {row.seq for row in box.pending(99)}, "it is not sent again"
+    assert box.dropped == {"rejected": 1}
+    assert [(gap["reason"], gap["slots"], gap["from_seq"]) for gap in told] == [("rejected", 1, 2)]
+
+
 class OutboxAndServer(RuleBasedStateMachine):
     """Anything may be lost, doubled, late or out of order, and the edge may die at any time."""
 
