@@ -78,13 +78,21 @@ def mosquitto_broker(folder: Path) -> Iterator[Service]:
 
 def find(binary: str, package: str) -> str:
     """The path of a server's program; else the test is skipped, or fails under CELLHERD_REQUIRE_SERVICES=1."""
-    path = shutil.which(binary, path=f"{os.environ.get('PATH', '')}:{_SYSTEM}")
-    if path:
+    if path := _where(binary):
         return path
     absent = f"{binary} is not on this machine; get it with: apt-get install {package}"
     if os.environ.get("CELLHERD_REQUIRE_SERVICES") == "1":
         pytest.fail(absent)
     pytest.skip(absent)
+
+
+def has(binary: str) -> bool:
+    """Whether a server's program is on this machine."""
+    return _where(binary) is not None
+
+
+def _where(binary: str) -> str | None:
+    return shutil.which(binary, path=f"{os.environ.get('PATH', '')}:{_SYSTEM}")
 
 
 def free_port() -> int:
