@@ -31,6 +31,8 @@ class Item:
     sort: Sort
     written: float = 0.0
     """When an absence was noted: as its edge came back."""
+    until: float = 0.0
+    """Where the last of the rows that are gone lay: between them are others that arrived."""
 
     def end(self, period: int) -> float:
         """Up to when the module's slots are accounted for."""
@@ -67,10 +69,10 @@ def life_at(moment: float, starts: Sequence[int]) -> int:
 
 
 def _shifted(items: Sequence[Item], period: int) -> Iterator[str]:
-    low, high, count = -inf, inf, 0
+    low, high, count, hole = -inf, inf, 0, -inf
     for item in items:
-        if item.sort == "lost":  # its slots are counted from its neighbours' times: begin anew behind it
-            low, high, count = -inf, inf, 0
+        if item.sort == "lost" or item.bt <= hole:  # which slots of a hole are gone is not told: begin anew behind it
+            low, high, count, hole = -inf, inf, 0, max(hole, item.until)
             continue
         first = item.bt - count * period
         low = max(low, first - TOLERANCE_MS - (period if item.sort == "reading" else 0))

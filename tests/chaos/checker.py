@@ -85,7 +85,7 @@ def _record(into: Books, event: str, epoch: str, place: Place, line: Mapping[str
     begin, end = body["from_ts"] - ts + bt, body["to_ts"] - ts + bt
     if body["from_seq"] is not None:
         into.told[body.get("of_epoch") or epoch].append((body["from_seq"], body["to_seq"]))
-        into.items[place].append(Item(begin, body["slots"], "lost"))
+        into.items[place].append(Item(begin, body["slots"], "lost", until=end))
     elif body["reason"] == "edge_off" and abs(end - bt) <= books.TOLERANCE_MS:  # up to the moment it was written
         into.items[place].append(Item(begin, body["slots"], "absence", bt))
     else:
