@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from math import inf
 from typing import Any, TypeAlias
 
 from collectors.adoption import Opening, openings
@@ -12,7 +14,7 @@ from collectors.entries import About, Entry, Instant, about_edge, gap
 from collectors.spool import COLUMNS, Spool
 
 NEAR = 3000
-"""Numbers before and behind a hole among which a module's neighbours are looked for."""
+"""Rows before and behind a hole among which a module's neighbours are looked for."""
 MOST = 500
 """Holes that are told one by one; more become one a module and epoch."""
 
@@ -41,23 +43,30 @@ class _Hole:
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """Where a module's slots are accounted for beside a hole, on its boot's clock."""
+    """Where a module's slots are accounted for beside a hole, on its boot's clock; `place` is the row's (n, seq)."""
 
     about: About
     bt: int
+    place: tuple[int, int]
 
 
 def lost(spool: Spool, periods: Mapping[Place, int], now: Instant) -> Iterator[Entry]:
     """Gap records `corrupt_row` for numbers above the mark that stand nowhere. `periods` are ms by module.
 
-    How many slots a module lost is read from its rows on both sides of the hole; where it has none, its share of the
-    numbers is taken.
+    How many slots a module lost is read from its rows on both sides, in this epoch or the next that has one; of holes
+    with no row of the module between them the last one tells the slots of all. Where nothing stands before, its share
+    of the numbers is taken; what lies behind its last row is told as the edge's time off.
     """
-    for opening in openings(spool):
-        runs = _runs(spool, opening)
-        for first, last in runs if len(runs) <= MOST else [(runs[0][0], runs[-1][1])]:
-            hole = _Hole(opening, first, last)
-            yield from list(_of_modules(hole, _look(spool, hole, periods), periods, now)) or [_nobodys(hole, now)]
+    holes = [hole for opening in openings(spool) for hole in _holes(spool, opening)]
+    for hole, following in zip_longest(holes, holes[1:]):
+        beside = _look(spool, hole, periods)
+        until = (following.opening.n, following.first) if following else (inf, inf)
+        yield from list(_of_modules(hole, beside, periods, now, until)) or [_nobodys(hole, now, beside)]
+
+
+def _holes(spool: Spool, opening: Opening) -> list[_Hole]:
+    runs = _runs(spool, opening)
+    return [_Hole(opening, *run) for run in (runs if len(runs) <= MOST else [(runs[0][0], runs[-1][1])])]
 
 
 def _runs(spool: Spool, opening: Opening) -> list[Run]:
@@ -71,6 +80,10 @@ def _runs(spool: Spool, opening: Opening) -> list[Run]:
         if isinstance((body := json.loads(text)).get("from_seq"), int) and body.get("of_epoch") == opening.id
     ]
     found: list[Run] = spool.ask(query, (opening.mark, opening.n, opening.mark)).fetchall()
+    ((last,),) = spool.ask("select max(seq) from row where n=?", (opening.n,)).fetchall()
+    tail = max(last or 0, opening.mark) + 1
+    if tail <= opening.last:
+        found.append((tail, opening.last))
     return [run for run in found if not any(first <= run[0] and run[1] <= last for first, last in told)]
 
 
@@ -82,14 +95,17 @@ class _Beside:
     after: Mapping[Place, _Edge]
 
 
-def _of_modules(hole: _Hole, beside: _Beside, periods: Mapping[Place, int], now: Instant) -> Iterator[Entry]:
+def _of_modules(
+    hole: _Hole, beside: _Beside, periods: Mapping[Place, int], now: Instant, until: tuple[float, float]
+) -> Iterator[Entry]:
     for place, period in periods.items():
         before, after = beside.before.get(place), beside.after.get(place)
-        if after is None:
+        if after is None or after.place > until:
             continue
-        if before is not None:
+        boot = after.about.boot
+        if before is not None and before.about.boot == boot:
             begin = before.bt
-        elif hole.first == 1:
+        elif hole.first == 1 and hole.opening.boot == boot:
             begin = hole.opening.opened_bt
         else:
             begin = after.bt - period * (hole.count // len(periods))
@@ -101,29 +117,32 @@ def _of_modules(hole: _Hole, beside: _Beside, periods: Mapping[Place, int], now:
 
 def _look(spool: Spool, hole: _Hole, periods: Mapping[Place, int]) -> _Beside:
     """Up to where the modules' slots are accounted for before the hole, and from where on behind it."""
-    query = f"select {COLUMNS}, body from row where n=? and seq between ? and ? and event in ('', 'gap') order by seq "  # noqa: S608 - our columns
-    before = spool.ask(query + "desc", (hole.opening.n, hole.first - NEAR, hole.first - 1))
-    after = spool.ask(query, (hole.opening.n, hole.last + 1, hole.last + NEAR))
+    n, query = hole.opening.n, f"select n, {COLUMNS}, body from row where event in ('', 'gap') and (n, seq) "  # noqa: S608 - our columns
+    before = spool.ask(f"{query} < (?, ?) order by n desc, seq desc limit {NEAR}", (n, hole.first))
+    after = spool.ask(f"{query} > (?, ?) order by n, seq limit {NEAR}", (n, hole.last))
     return _Beside(_nearest(before, periods, end=True), _nearest(after, periods, end=False))
 
 
 def _nearest(rows: Iterable[Sequence[Any]], periods: Mapping[Place, int], *, end: bool) -> dict[Place, _Edge]:
     found: dict[Place, _Edge] = {}
     for row in rows:
-        about = About(*row[2:-1])
+        about = About(*row[3:-1])
         place = (about.stack, about.module)
         if place not in periods or place in found:
             continue
         if not about.event:
-            found[place] = _Edge(about, about.bt + periods[place] * end)
+            found[place] = _Edge(about, about.bt + periods[place] * end, (row[0], row[1]))
             continue
         body = json.loads(row[-1])
         at = body.get("to_ts" if end else "from_ts")
         if isinstance(at, int) and body.get("from_seq") is None:  # others tell of rows, not of polls
-            found[place] = _Edge(about, about.bt + at - about.ts)
+            found[place] = _Edge(about, about.bt + at - about.ts, (row[0], row[1]))
+        if len(found) == len(periods):
+            break
     return found
 
 
-def _nobodys(hole: _Hole, now: Instant) -> Entry:
-    """Of these not even the module is known."""
-    return gap(about_edge(now, "gap"), now, "corrupt_row", hole.told(now.ts, now.ts, hole.count))
+def _nobodys(hole: _Hole, now: Instant, beside: _Beside) -> Entry:
+    """Only its numbers are told: the slots are told elsewhere, or not even the modules are known."""
+    slots = 0 if beside.before or beside.after else hole.count
+    return gap(about_edge(now, "gap"), now, "corrupt_row", hole.told(now.ts, now.ts, slots))

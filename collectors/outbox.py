@@ -222,9 +222,14 @@ class Outbox:
         self._now = self._spool.open_epoch(self.instant())
         self.committed = 0
 
-    def holes(self, periods: Mapping[tuple[str, str], int]) -> list[Entry]:
-        """Gaps for numbers that are gone, after a salvage. `periods` are ms by stack and module."""
-        return list(lost(self._spool, periods, self.instant()))
+    def tell_lost(self, note: Entry, periods: Mapping[tuple[str, str], int]) -> None:
+        """After a salvage: commit the note and gaps for all numbers that are gone, so that they are told once."""
+        gone = list(lost(self._spool, periods, self.instant()))
+        self._spool.begin()
+        for epoch in self._spool.epochs[:-1]:
+            if not epoch.waiting:  # with its lost tail told nothing is left to do
+                self._spool.advance(epoch)
+        self.commit([note, *gone])
 
     def placed(self, rows: Sequence[Reading]) -> list[Reading] | None:
         """The rows of a batch with the times that are known for them by now; None if it is better to wait."""

@@ -17,7 +17,18 @@ from collectors.absence import LOOK_BACK
 from collectors.ballast import Ballast
 from collectors.entries import Entry, Instant, about_edge
 from collectors.outbox import Outbox, Reading
-from collectors.salvage import Alive, Saved, damaged, put_aside, read_identity, salvage, unfinished, write_identity
+from collectors.salvage import (
+    Alive,
+    Saved,
+    damaged,
+    finish,
+    new_of,
+    put_aside,
+    read_identity,
+    salvage,
+    unfinished,
+    write_identity,
+)
 
 FILE = "outbox.db"
 RING_BYTES = 32 * 2**20
@@ -170,17 +181,28 @@ class Safekeeping:
         return outbox
 
     def _salvaged(self) -> Outbox:
-        saved = Saved()
         try:
             saved = salvage(self._path, self._clock, self._cap, self._identity, self._alive)
+            self._tell_lost(saved)
+            finish(self._path)
         except REFUSALS:
             raise
         except Exception:
             log.exception("%s: its rows cannot be saved; a new outbox begins", self._path)
-        outbox = self._ready(self._file())
-        self._note("salvage", f"the outbox was damaged: {saved.rows} rows saved, {saved.broken} broken ones found")
-        self.notes += outbox.holes(self._periods)
-        return outbox
+            self._note("salvage", "the outbox was damaged: its rows cannot be saved")
+        return self._ready(self._file())
+
+    def _tell_lost(self, saved: Saved) -> None:
+        """In the new file itself: a process that dies before its first commit must not leave a silent gap."""
+        text = f"the outbox was damaged: {saved.rows} rows saved, {saved.broken} broken ones found"
+        log.error("%s: %s", self._path, text)
+        outbox = Outbox(new_of(self._path), self._clock, self._cap, identity=saved.identity)
+        try:
+            outbox.tell_lost(self._noted("salvage", text), self._periods)
+            outbox.close()
+        except BaseException:
+            outbox.abandon()
+            raise
 
     def _to_memory(self, error: Exception) -> None:
         ring = Outbox(None, self._clock, min(RING_BYTES, self._cap // RING_PART), identity=self._identity)
@@ -189,6 +211,9 @@ class Safekeeping:
         self._note("disk", f"readings are held in memory: {error}")
 
     def _note(self, code: str, text: str) -> None:
+        self.notes.append(self._noted(code, text))
+
+    def _noted(self, code: str, text: str) -> Entry:
         clock = self._clock
         now = Instant(clock.wall(), clock.boot(), clock.quality(), clock.boot_id())
-        self.notes.append(Entry(about_edge(now, "edge"), {"code": code, "text": text}, urgent=True))
+        return Entry(about_edge(now, "edge"), {"code": code, "text": text}, urgent=True)

@@ -68,20 +68,27 @@ def put_aside(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def new_of(path: Path) -> Path:
+    """Where the new file is made."""
+    return path.with_name(path.name + ".new")
+
+
 def unfinished(path: Path) -> bool:
     """Whether a salvage was begun and did not come to its end."""
     return not path.exists() and broken_of(path).exists()
 
 
 def salvage(path: Path, clock: Clock, cap_bytes: int, identity: Identity | None, alive: Alive) -> Saved:
-    """Make a new file at `path` from the rows of the one that was put aside. Calls `alive` every now and then.
+    """Make a new file at `new_of(path)` from the rows of the one that was put aside. Calls `alive` now and then.
+
+    It is the outbox only after `finish`, so that what is lost is told in it before.
 
     Raises OSError or sqlite3.OperationalError where the disk refuses; then it may be tried again.
     """
-    broken, new = broken_of(path), path.with_name(path.name + ".new")
+    new = new_of(path)
     for end in PARTS:
         new.with_name(new.name + end).unlink(missing_ok=True)
-    pages = Pages(broken)
+    pages = Pages(broken_of(path))
     spool = Spool(new, cap_bytes)
     try:
         spool.ask("pragma synchronous = off")  # it is not the outbox before it is complete
@@ -94,13 +101,17 @@ def salvage(path: Path, clock: Clock, cap_bytes: int, identity: Identity | None,
     finally:
         pages.close()
         spool.close()
+    return saved
+
+
+def finish(path: Path) -> None:
+    """Put the new file, closed and complete, in the place of the damaged one. Raises OSError."""
+    new = new_of(path)
     failpoint("salvage.before_rename")
     _sync(new)
     new.replace(path)
     sync_folder(path.parent)
-    _cut(broken)
-    log.error("%s was damaged; %d rows were saved from it", path, saved.rows)
-    return saved
+    _cut(broken_of(path))
 
 
 def _heads(pages: Pages) -> Saved:

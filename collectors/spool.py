@@ -109,7 +109,7 @@ class Spool:
         self._save(epoch)
 
     def _forget_empty(self) -> None:
-        for epoch in [e for e in self.epochs[:-1] if not e.waiting and not self._holds(e)]:
+        for epoch in [e for e in self.epochs[:-1] if not e.waiting and e.mark >= e.last and not self._holds(e)]:
             self._db.execute("delete from epoch where n=?", (epoch.n,))
             self.epochs.remove(epoch)
 
