@@ -67,6 +67,7 @@ class Course:
         self.identify_at = self.seldom_at = begin
         self.met = False
         """Whether it has answered since the start."""
+        self._refused: set[str] = set()
         names = list(device.modules.values()) or [device.module_of(Measured())]
         self._relayed = line_of(device.link) in NETWORKED
         self._modules = {name: _Module(Tally(self.period_ms), self._fresh()) for name in names}
@@ -151,6 +152,13 @@ class Course:
             self.trouble = reason
             log.warning("%s %s: %s (%s)", self.device.stack, self.device.driver.name, STATES[reason], text)
             self.notice(None, "module", [("edge", {"code": f"device_{reason}", "text": text})])
+
+    def refused(self, text: str) -> None:
+        """The driver wanted to put a question that is not on its allow-list. Each is told once."""
+        if text not in self._refused:
+            self._refused.add(text)
+            log.error("%s %s: %s", self.device.stack, self.device.driver.name, text)
+            self.notice(None, "module", [("edge", {"code": "refused", "text": text})])
 
     def recover(self) -> None:
         """The device answers. Told once after a trouble."""

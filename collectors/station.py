@@ -6,13 +6,13 @@ minute, and each of its slots becomes part of a gap with its reason. The schedul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from threading import Event, Thread
 
 from cellherd.clock import Clock
-from cellherd.errors import BadFrame, CellherdError, LinkError, Silent
+from cellherd.errors import BadFrame, CellherdError, LinkError, Refused, Silent
 from cellherd.reading import Measured
 from collectors.asking import Asker
 from collectors.course import DAY_MS, SELDOM_MS, Course, Pause
@@ -154,10 +154,10 @@ class Port:
         who: tuple[Measured, ...] = ()
         slow: tuple[Measured, ...] = ()
         if now >= course.identify_at:
-            with suppress(LinkError, BadFrame):
+            with _beside(course):
                 who = talk(course.device, link, self._driver.identify)
                 course.identify_at = now + DAY_MS
-        with suppress(LinkError, BadFrame):
+        with _beside(course):
             slow = talk(course.device, link, self._driver.seldom)
         return who, slow
 
@@ -261,6 +261,17 @@ class Station:
     def counts(self) -> dict[str, dict[str, int]]:
         """Polls by outcome of each port, by link."""
         return {port.name: asdict(port.counts) for port in self.ports}
+
+
+@contextmanager
+def _beside(course: Course) -> Iterator[None]:
+    """What is asked beside the reading may fail; a question that we must not put is told."""
+    try:
+        yield
+    except Refused as error:
+        course.refused(str(error))
+    except (LinkError, BadFrame):
+        pass
 
 
 def talk(device: Device, link: Link, poll: Poll | None) -> tuple[Measured, ...]:

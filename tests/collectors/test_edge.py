@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -302,23 +302,16 @@ def test_a_damage_that_shows_only_in_the_look_back_is_salvaged_and_the_edge_star
 
 
 def shows_only_in_the_look_back(path: Path) -> None:
-    """Spoil the first page with which the file still opens, but not all of its rows can be read."""
-    whole = path.read_bytes()
-    for at in range(4096, len(whole), 4096):
-        path.write_bytes(whole[:at] + bytes(4096) + whole[at + 4096 :])
-        spoiled = path.read_bytes()
-        with suppress(sqlite3.DatabaseError):
-            box = outbox(path.parent)
-            try:
-                list(box.before(5000))
-            except sqlite3.DatabaseError:
-                path.write_bytes(spoiled)
-                return
-            finally:
-                box.abandon()
-                for beside in path.parent.glob(f"{path.name}-*"):
-                    beside.unlink()
-    raise AssertionError("no such page")
+    """Spoil a page in the midst of the rows, with which the file still opens, but not all of its rows can be read."""
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("select rootpage from sqlite_schema where name='row'").fetchone()
+        (pages,) = db.execute("pragma page_count").fetchone()
+    whole = bytearray(path.read_bytes())
+    at = next(n for n in range(pages // 2, pages) if n + 1 != root) * 4096
+    whole[at : at + 4096] = bytes(4096)
+    path.write_bytes(whole)
+    with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.DatabaseError):
+        db.execute("select body from row order by n desc, seq desc").fetchall()
 
 
 def off(entries: list[Entry], start: Instant) -> list[tuple[int, int, int]]:

@@ -182,6 +182,54 @@ def test_killed_during_a_salvage_the_next_start_begins_it_again(tmp_path: Path) 
     keeping.outbox.close()
 
 
+def test_what_was_lost_is_told_although_the_process_dies_as_soon_as_the_new_file_stands(tmp_path: Path) -> None:
+    _, epoch = filled(tmp_path)
+    data = bytearray((tmp_path / FILE).read_bytes())
+    cut(data)
+    (tmp_path / FILE).write_bytes(data)
+    opened(tmp_path).outbox.abandon()
+    keeping = opened(tmp_path)
+    known = dict(keeping.outbox.epochs())[epoch]
+    assert known > len(everything(tmp_path / FILE))
+    assert accounted(keeping.outbox, epoch) == set(range(1, known + 1))
+    assert keeping.notes == []
+    keeping.outbox.close()
+
+
+def test_epochs_of_which_nothing_is_left_and_the_ends_of_others_are_told_and_no_slot_twice(tmp_path: Path) -> None:
+    epochs = []
+    for opening in range(4):
+        keeping = opened(tmp_path)
+        keeping.outbox.commit([entry for slot in range(10) for entry in two_modules(10 * opening + slot)])
+        epochs.append(keeping.outbox.last()[0])
+        keeping.outbox.close()
+    with sqlite3.connect(tmp_path / FILE) as db:  # of the first its end, of the second all, of the third a middle
+        db.execute("delete from row where n=1 and seq>14 or n=2 or n=3 and seq between 5 and 12")
+        db.execute("update epoch set waiting=0 where n=2")
+    db.close()
+    data = bytearray((tmp_path / FILE).read_bytes())
+    header(data)
+    (tmp_path / FILE).write_bytes(data)
+    keeping = opened(tmp_path)
+    for epoch in epochs:
+        assert accounted(keeping.outbox, epoch) == set(range(1, 21))
+    found = bodies(keeping.outbox, keeping.outbox.pending(999))
+    slots = sum(body.get("slots", 0) for body in found)
+    assert slots + sum("voltage_mv" in body for body in found) == 80
+    keeping.outbox.close()
+    again = opened(tmp_path)
+    assert epochs[1] not in dict(again.outbox.epochs()), "told and forgotten"
+    again.outbox.close()
+
+
+def accounted(box: Outbox, epoch: str) -> set[int]:
+    """Numbers of an epoch that stand in the outbox, or of which a gap says that they are gone."""
+    rows = [row for row in box.pending(99_999) if row.epoch == epoch]
+    told = [body for body in bodies(box, box.pending(99_999)) if body.get("of_epoch") == epoch]
+    gone = {seq for body in told for seq in range(body["from_seq"], body["to_seq"] + 1)}
+    return gone | {row.seq for row in rows}
+
+
 def test_an_emptied_file_keeps_the_stream(tmp_path: Path) -> None:
     stream, _ = filled(tmp_path)
     (tmp_path / FILE).write_bytes(b"")

@@ -22,7 +22,7 @@ from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import emulator, start
 from collectors.emulators.wires import PtyWire
 from collectors.events import Device, Record, Sample, modules_by_address
-from collectors.kernel import Answer, Chunk, Driver, Request
+from collectors.kernel import Answer, Chunk, Conversation, Driver, Request, Send, refuse_unless_permitted
 from collectors.links import Link
 from collectors.notices import FROZEN_AFTER, Notices
 from collectors.station import Port, Station
@@ -481,3 +481,39 @@ def test_a_station_survives_an_unplugged_port_and_stops_cleanly() -> None:
         "crc": 0,
         "port_down": 0,
     }
+
+
+def test_a_question_that_must_not_be_put_costs_no_reading_and_is_told_once() -> None:
+    clock, told = Hand(), list[Sample | Record]()
+
+    def seldom(address: int) -> Conversation:
+        yield Send(b"forbidden")
+        return ()
+
+    nosy = replace(JBD, seldom=seldom)
+    bus = Guarded(clock, nosy, {0: truth()})
+    run(Port([Device("s1", nosy, "serial:x", 0, {0: "m1"})], told.append, clock, bus.opener), clock, 120_000)
+    assert sum(isinstance(event, Sample) for event in told) == 24
+    refused = [event for event in told if isinstance(event, Record) and event.body.get("code") == "refused"]
+    assert len(refused) == 1
+    assert "allow-list" in str(refused[0].body["text"])
+
+
+def test_every_module_of_a_pylontech_group_is_read_however_long_it_is() -> None:
+    clock, told = Hand(), list[Sample | Record]()
+    driver, count = pylontech_rs485.DRIVER, 15
+    modules = {2 + place: truth() for place in range(count)}
+    names = {address: f"m{address}" for address in modules}
+    bus = Guarded(clock, driver, modules)
+    run(Port([Device("s1", driver, "serial:x", 2, names)], told.append, clock, bus.opener), clock, 60_000)
+    assert Counter(event.module for event in told if isinstance(event, Sample)) == dict.fromkeys(names.values(), 12)
+    assert not [event for event in told if isinstance(event, Record) and event.body.get("code") == "refused"]
+
+
+@dataclass(slots=True)
+class Guarded(Bus):
+    """A link as ours: nothing leaves it that is not on the allow-list."""
+
+    def ask(self, request: Request, *, address: int) -> Answer:
+        refuse_unless_permitted(self.driver, request)
+        return Bus.ask(self, request, address=address)

@@ -38,6 +38,8 @@ OF_THE_STACK: dict[int, Callable[[bytes], dict[str, Any]]] = {
     SYSTEM_REQUESTS: answers.requests,
 }
 ADDRESS = rb"[0-7][2-9A-D]"
+HIGHEST = 0x0D
+"""Of a group, by the protocol document: 2 is the master. Modules that count on behind it are asked nothing alone."""
 READS = rb"~20" + ADDRESS + rb"46(?:4[24]E002(?:FF|%b)|(?:4[7F]|51|6[123])0000|9[236]E002%b)[0-9A-F]{4}\r"
 
 
@@ -95,16 +97,25 @@ def poll(address: int) -> Conversation:
     return tuple(combine(module, said.get(module.module, Measured())) for module in found)
 
 
+def _asked_alone(module: int, first: int) -> bool:
+    """Whether a module of the group that begins at `first` has an address of its own by the protocol."""
+    return module - first <= HIGHEST - 2
+
+
 def identify(address: int) -> Conversation:
     """Serial, model, firmware and limits of every module of the group."""
     parts = []
     for module in (yield from _get(address, ANALOG, GROUP)):
         at = module.module or address
         known = [Measured(module=at)]
-        for command, info in ((MAKER, b""), (LIMITS, b""), (SERIAL, bytes((at,))), (SOFTWARE, bytes((at,)))):
+        for command, info in _of_one(at) if _asked_alone(at, address) else ():
             known += yield from _get_if_known(at, command, info)
         parts.append(combine(*known, Measured(info={"n_cells": len(module.cell_mv)})))
     return tuple(parts)
+
+
+def _of_one(at: int) -> tuple[tuple[int, bytes], ...]:
+    return (MAKER, b""), (LIMITS, b""), (SERIAL, bytes((at,))), (SOFTWARE, bytes((at,)))
 
 
 def seldom(address: int) -> Conversation:
@@ -112,7 +123,8 @@ def seldom(address: int) -> Conversation:
     parts: list[Measured] = []
     for module in (yield from _get(address, ANALOG, GROUP)):
         at = module.module or address
-        parts += yield from _get_if_known(at, REQUESTS, bytes((at,)))
+        if _asked_alone(at, address):
+            parts += yield from _get_if_known(at, REQUESTS, bytes((at,)))
     stack = yield from _get_if_known(address, SYSTEM)
     if stack:
         stack += yield from _get_if_known(address, SYSTEM_ALARMS)
