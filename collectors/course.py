@@ -184,17 +184,14 @@ class Course:
         self._tell_gaps(name, module, module.tally.miss(until, reason) if module.tally else [])
 
     def _tell_gaps(self, name: str, module: _Module, gaps: list[Gap]) -> None:
+        kind = module.last.kind if module.last else "module"
         for gap in gaps:
-            start, end = (self._begin + n * self.period_ms for n in (gap.first, gap.first + gap.slots))
-            times = {"from_ts": self._wall(start), "to_ts": self._wall(end)}
-            body: dict[str, object] = {
-                **times,
-                "from_seq": None,
-                "to_seq": None,
-                "reason": gap.reason,
-                "slots": gap.slots,
-            }
-            self.notice(name, module.last.kind if module.last else "module", [("gap", body)])
+            now = self._clock.boot()
+            wall = self._wall(now)  # one look at the clock, so that the slots stand where they were on the boot clock
+            start, end = (wall - now + self._begin + n * self.period_ms for n in (gap.first, gap.first + gap.slots))
+            seqs: dict[str, object] = {"from_seq": None, "to_seq": None}
+            body = {"from_ts": start, "to_ts": end, **seqs, "reason": gap.reason, "slots": gap.slots}
+            self._sink(Record(self.device, name, kind, "gap", body, wall, now))
 
     def _wall(self, boot: int) -> int:
         return self._clock.wall() - (self._clock.boot() - boot)

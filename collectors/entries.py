@@ -14,7 +14,7 @@ from cellherd.topics import EDGE, is_id
 
 PACK = 60
 """Most readings in one message."""
-CLOCKS_APART_MS = 1_000
+CLOCKS_APART_MS = 20
 """A message has one offset between wall and boot clock; where they moved apart by more, a new message begins."""
 
 

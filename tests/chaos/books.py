@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
+from collectors.entries import CLOCKS_APART_MS
+
 Sort = Literal["reading", "gap", "absence", "lost"]
-TOLERANCE_MS = 4
-"""Times go through two roundings to ms on their way."""
+TOLERANCE_MS = CLOCKS_APART_MS + 4
+"""A message has one clock offset for all of its rows; and times go through two roundings to ms on their way."""
 START_MS = 400
 """From when an edge notes its start to its ports' first slot, on a busy machine."""
 

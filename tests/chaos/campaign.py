@@ -119,6 +119,8 @@ def run(plan: Plan, folder: Path, say: bool = True) -> Outcome:
             fault.strike(scene)
             outcome.struck[f"{fault.id} {fault.title}"] += 1
             herd.again(*herd.running)
+            for name in herd.edges:
+                herd.until(lambda name=name: not herd.in_memory(name), f"the disk of {name}")  # type: ignore[misc]  # a default binds it
             scene.hold(0.3 * plan.calm_s, 1.7 * plan.calm_s)
             herd.watch()
         herd.until(lambda: _said(herd) >= plan.readings, f"{plan.readings} readings", 3600)
@@ -164,6 +166,10 @@ def _settle(herd: Herd, shape: Shape, committed: dict[str, int]) -> None:
         herd.end(name)  # commits what is in hand; for its receipts it is started once more
         herd.start(name)
     _note(herd, shape, committed)
+    for name in herd.edges:
+        shape.known.update(
+            (str(epoch), int(str(last))) for epoch, last in herd.ask(name, "select id, last_seq from epoch")
+        )
     for name in herd.edges:
         herd.until(lambda name=name: _drained(herd, name), f"the last receipt of {name}", 600)  # type: ignore[misc]  # a default binds it
         herd.running.pop(name)

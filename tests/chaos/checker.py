@@ -131,6 +131,8 @@ def _numbers(found: Books, shape: Shape, committed: Mapping[str, int], verdict: 
         most = max(here, default=0)
         if epoch not in shape.forgot:
             most = max(most, committed.get(epoch, 0))
+        else:  # nobody can tell of numbers that stood only in what was damaged
+            most = min(most, shape.known.get(epoch, most))
         gone = {
             seq
             for seq in set(range(1, most + 1)) - here

@@ -83,6 +83,8 @@ class Herd:
     """What the server's state lies on."""
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     peak_kb: dict[str, int] = field(default_factory=dict)
+    began: dict[str, int] = field(default_factory=dict)
+    """Where in its log each process began."""
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -130,6 +132,7 @@ class Herd:
         command = own if name == BROKER else [sys.executable, "-m", "cellherd", *words[name]]
         extra = {**self._faked(name), **(environment or {})}
         with (self.folder / f"{name}.log").open("ab") as log:
+            self.began[name] = log.tell()
             self.running[name] = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, env=os.environ | extra
             )
@@ -207,6 +210,13 @@ class Herd:
         """What a process said last."""
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    def in_memory(self, edge: str) -> bool:
+        """Whether an edge holds its readings in memory because its disk refused: a kill would lose them, as stated."""
+        if self.running[edge].poll() is not None:
+            return False
+        said = (self.folder / f"{edge}.log").read_bytes()[self.began[edge] :]
+        return said.rfind(b"held in memory") > said.rfind(b"works again")
 
     def until(self, ready: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
         """Wait until something is so; fails with the logs if it never is."""

@@ -21,6 +21,8 @@ class Shape:
     """From when to when an edge's outbox forgot, ms since boot, so that it does not know when it ran last."""
     forgot: set[str] = field(default_factory=set)
     """Epochs that stood in a file as it was damaged: their last numbers may be time off."""
+    known: dict[str, int] = field(default_factory=dict)
+    """The last number of each epoch that the outboxes know of in the end."""
     doubtful: set[str] = field(default_factory=set)
     """Epochs whose disk told errors: what stands in the file need not be what the edge holds for committed."""
 
