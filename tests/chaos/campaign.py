@@ -114,7 +114,7 @@ def run(plan: Plan, folder: Path, say: bool = True) -> Outcome:
         committed: dict[str, int] = {}
         for count, fault in enumerate(_schedule(plan, herd, outcome), 1):
             if say:
-                print(f"{monotonic() - began:6.0f} s  {count:4}  {fault.id} {fault.title}", flush=True)
+                print(f"{plan.broker:9} {monotonic() - began:6.0f} s  {count:4}  {fault.id} {fault.title}", flush=True)
             _note(herd, scene.shape, committed)
             fault.strike(scene)
             outcome.struck[f"{fault.id} {fault.title}"] += 1
