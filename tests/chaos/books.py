@@ -60,9 +60,14 @@ def wrong(items: Iterable[Item], starts: Sequence[int], period: int, hurt: Conta
 def lives(items: Iterable[Item], starts: Sequence[int]) -> dict[int, list[Item]]:
     """What accounts for each life of an edge, by its number, in order."""
     found: dict[int, list[Item]] = {}
-    for item in sorted(items, key=lambda item: (item.bt, item.sort)):
+    for item in sorted(items, key=_order):
         found.setdefault(life_at(item.written if item.sort == "absence" else item.bt, starts), []).append(item)
     return dict(sorted(found.items()))
+
+
+def _order(item: Item) -> tuple[float, str]:
+    """A gap begins with its slot, and a reading just before it, or told as just behind it, is of the slot before."""
+    return item.bt - TOLERANCE_MS * (item.sort == "reading"), item.sort
 
 
 def life_at(moment: float, starts: Sequence[int]) -> int:
