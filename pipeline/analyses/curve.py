@@ -10,12 +10,14 @@ from pipeline.schema import CELL_COLUMNS, TEMP_COLUMNS
 
 def cells_in(readings: pl.LazyFrame) -> list[str]:
     """The cell columns that this frame has, c00 first."""
-    return [name for name in CELL_COLUMNS if name in readings.collect_schema()]
+    said = readings.collect_schema()
+    return [name for name in CELL_COLUMNS if name in said]
 
 
 def temps_in(readings: pl.LazyFrame) -> list[str]:
     """The temperature columns that this frame has, t00 first."""
-    return [name for name in TEMP_COLUMNS if name in readings.collect_schema()]
+    said = readings.collect_schema()
+    return [name for name in TEMP_COLUMNS if name in said]
 
 
 def mean_mv(cells: list[str]) -> pl.Expr:

@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from pipeline.analyses.curve import band, cells_in, highest_mv, lowest_mv, mean_mv, temps_in
-from pipeline.analyses.steps import change, counted_ms
+from pipeline.analyses.steps import beside, change, counted_ms
 from pipeline.chemistry import Chemistry
 from pipeline.days import LocalDay
 from pipeline.limits import Limits
@@ -30,7 +30,7 @@ def dynamics(
     volts = pl.coalesce("voltage_mv", pl.sum_horizontal(pl.col(cells).cast(pl.Int32)) if cells else None) / 1e6
     passed = (pl.col("current_ma") * hours).fill_null(0.0)
     flows = {"mah": passed, "wh": passed * volts.fill_null(0.0)}
-    known = rows.join(carried, on="unit", how="left", maintain_order="left").with_columns(
+    known = beside(rows, carried).with_columns(
         mean=mean,
         low=lowest_mv(cells),
         high=highest_mv(cells),

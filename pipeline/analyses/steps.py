@@ -28,8 +28,13 @@ def timed(ordered: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     same = pl.col("unit") == pl.col("unit").shift(1)
     apart = ordered.with_columns(dt_ms=pl.when(same).then(pl.col("ts") - pl.col("ts").shift(1)))
     periods = apart.filter(pl.col("dt_ms") > 0).group_by("unit").agg(period_ms=pl.col("dt_ms").median().cast(pl.Int64))
-    joined = apart.join(periods, on="unit", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("period_ms").fill_null(limits.period_ms))
+    return beside(apart, periods).with_columns(pl.col("period_ms").fill_null(limits.period_ms))
+
+
+def beside(rows: pl.LazyFrame, told: pl.LazyFrame) -> pl.LazyFrame:
+    """Each row with what is told of its unit, one row a unit. A join of all columns would copy every one of them."""
+    more = rows.select("unit").join(told, on="unit", how="left", maintain_order="left").drop("unit")
+    return pl.concat([rows, more], how="horizontal")
 
 
 def counted_ms(day: LocalDay, limits: Limits) -> pl.Expr:
