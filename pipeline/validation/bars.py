@@ -17,6 +17,11 @@ def frozen(name: str, level: str = "base") -> tuple[str, Target]:
     return name, (low, high)
 
 
+def target(name: str, level: str = "base") -> Target:
+    """The target alone, where the row says more than its bar's name."""
+    return frozen(name, level)[1]
+
+
 @cache
 def _bars() -> dict[str, dict[str, Target]]:
     return tomllib.loads(files("pipeline.validation").joinpath("bars.toml").read_text("utf-8"))

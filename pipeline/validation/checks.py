@@ -81,9 +81,8 @@ Judge = Callable[[Replayed, Fleet], Iterable[Row]]
 
 
 def patterns(done: Replayed, fleet: Fleet) -> list[Row]:
-    """Of cells out of step, by the bars of the fleet's polarisation."""
-    bars = mismatch.STRONG if fleet.plan.polarisation == "strong" else mismatch.BASE
-    return mismatch.mismatch(done.tables, done.by_day(), replace(bars, period_s=fleet.plan.period_s))
+    """Of cells out of step."""
+    return mismatch.mismatch(done.tables, done.by_day(), fleet.setting)
 
 
 CHECKS: dict[str, tuple[tuple[str, ...], Judge]] = {

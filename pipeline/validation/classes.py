@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.chemistry import Floats
+from pipeline.validation.bars import Target
 from pipeline.validation.row import Row, judged
 
 HIT, FALSE, MISSED = 0.0, 1.0, 2.0
@@ -16,37 +17,23 @@ EVEN = "even"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A module: what is truly so, what was said, and what may be said or not, for it lies at the border."""
+    """A module, or a lockout: what is truly so, what was said, and what may be said or not, at the border."""
 
     true: frozenset[str]
     said: frozenset[str]
     either: frozenset[str] = frozenset()
 
 
-def macro_f1(name: str, target: float, cases: Iterable[Case], order: Sequence[str]) -> Row:
-    """F1 a class, averaged over the classes that there truly are; without any class a module is `even`."""
-    groups = [_outcomes(case, order) for case in cases]
-    return judged(name, (target, 1.0), groups, lambda rows: _f1(rows, len(order)))
+def macro_f1(name: str, target: Target, modules: Iterable[Sequence[Case]], order: Sequence[str]) -> Row:
+    """F1 a class, averaged over the classes that there truly are; a case without any class is `even`."""
+    groups = [np.concatenate([_outcomes(case, order) for case in cases]) for cases in modules]
+    return judged(name, target, groups, lambda rows: _f1(rows, len(order)), "")
 
 
-def by_class(cases: Iterable[Case], order: Sequence[str]) -> Mapping[str, tuple[int, int, int]]:
-    """Hits, false and missed ones of each class."""
-    rows = np.concatenate([np.zeros((0, 2)), *(_outcomes(case, order) for case in cases)])
-    return {
-        name: (_count(rows, at, HIT), _count(rows, at, FALSE), _count(rows, at, MISSED))
-        for at, name in enumerate(order)
-    }
-
-
-def share(name: str, target: tuple[float, float], yes: Sequence[bool]) -> Row:
-    """A share of cases."""
-    return judged(name, target, [np.array([float(one)]) for one in yes], lambda e: float(np.mean(e)))
-
-
-def rate(name: str, most: float, counts: Sequence[int], months: float) -> Row:
-    """Counts by module as a rate a 100 modules and month."""
-    groups = [np.array([100 * count / months]) for count in counts]
-    return replace(judged(name, (0.0, most), groups, lambda e: float(np.mean(e))), unit="")
+def scored(name: str, target: Target, pairs: Mapping[str, Sequence[tuple[str, str]]]) -> Row:
+    """The same of the (truth, told) by module, where each case is of one class."""
+    cases = [[Case(frozenset({true}), frozenset({told})) for true, told in pairs[unit]] for unit in sorted(pairs)]
+    return macro_f1(name, target, cases, sorted({name for said in pairs.values() for pair in said for name in pair}))
 
 
 def _outcomes(case: Case, order: Sequence[str]) -> Floats:

@@ -9,8 +9,10 @@ import polars as pl
 from pipeline.analyses.recurrence import one_over_midnight
 from pipeline.analyses.sessions import sessions
 from pipeline.limits import LFP
+from pipeline.validation.bars import frozen
+from pipeline.validation.classes import scored
 from pipeline.validation.replay import Replayed
-from pipeline.validation.row import Row, at_least, scored, share
+from pipeline.validation.row import Row, share
 
 KEY = ["site", "unit"]
 ROOT_OF: dict[str, dict[str, str]] = {
@@ -74,17 +76,17 @@ def lockouts(done: Replayed, period_s: int) -> Iterator[Row]:
     rows = matched(done, 2 * period_s * 1000)
     hit = rows.filter(pl.col("nth").is_not_null() & pl.col("mth").is_not_null())
     halves = rows.height + hit.height
-    yield share("lockouts: session F1 (overlap >= 50 %)", at_least(0.98), 2 * hit.height, halves)
+    yield share(*frozen("lockouts: session F1 (overlap >= 50 %)"), 2 * hit.height, halves)
     triggers, whys = dict[str, list[tuple[str, str]]](), dict[str, list[tuple[str, str]]]()
     for unit, *trigger in hit.select("unit", "cause", "cause_told").iter_rows():
         triggers.setdefault(unit, []).append((trigger[0], trigger[1]))
     for unit, why in zip(hit["unit"], roots(hit), strict=True):
         whys.setdefault(unit, []).append(why)
-    yield scored("lockouts: trigger, macro-F1", at_least(0.95), triggers)
-    yield scored("lockouts: root cause, macro-F1", at_least(0.85), whys)
+    yield scored(*frozen("lockouts: trigger, macro-F1"), triggers)
+    yield scored(*frozen("lockouts: root cause, macro-F1"), whys)
     known = hit.filter(pl.col("ended_by") != "open").select("ended_by", "ended_by_told").rows()
     resets = [(a == "reset", b in {"reset", "power_cycle"}) for a, b in known]
-    yield share("lockouts: resets found", at_least(0.9), sum(a and b for a, b in resets), sum(a for a, _ in resets))
+    yield share(*frozen("lockouts: resets found"), sum(a and b for a, b in resets), sum(a for a, _ in resets))
 
 
 def roots(hit: pl.DataFrame) -> list[tuple[str, str]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import polars as pl
 
-from pipeline.validation.classes import EVEN, Case, macro_f1, rate, share
-from pipeline.validation.row import Row
+from pipeline.validation.bars import frozen
+from pipeline.validation.classes import EVEN, Case, macro_f1
+from pipeline.validation.degradation import Setting
+from pipeline.validation.row import Row, rate, share
 
+Tables: TypeAlias = Mapping[str, pl.DataFrame]
 KEY = ["site", "unit"]
 PLANTED = {"leak": "leaks", "wire_jumps": "jumps"}
 TOLD = {
@@ -30,24 +33,10 @@ BORDER = {"resists": (1.15, 1.3), "small": (0.02, 0.04), "lags": (0.01, 0.03), "
 """Beyond the second a cell truly is of the class, from the first on it may be called so. In the order of the rules: a
 cell is of one class, and what else is true of it may be said or not.
 """
-STRONG_LEAK_A, FACTOR, LEAKS_FOUND = 0.030, 2.0, 0.9
+STRONG_LEAK_A, FACTOR = 0.030, 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """What section 12 of the method asks for: macro-F1, location, false alarms a 100 modules and month."""
-
-    f1: float = 0.97
-    located: float = 0.98
-    false_alarms: float = 2.0
-    tau_s: float = 90.0
-    period_s: float = 60.0
-
-
-BASE, STRONG = Bars(), Bars(f1=0.90, tau_s=120.0)
-
-
-def mismatch(tables: Mapping[str, pl.DataFrame], truth: Iterable[Mapping[str, pl.DataFrame]], bars: Bars) -> list[Row]:
+def mismatch(tables: Tables, truth: Iterable[Tables], fleet: Setting) -> list[Row]:
     """Rows from the nights' `finding` and the days' truths (Day.truth of the simulator, in order).
 
     The last night is judged: a month lies behind it. What a cell truly is follows from its planted flaw and from the
@@ -57,27 +46,27 @@ def mismatch(tables: Mapping[str, pl.DataFrame], truth: Iterable[Mapping[str, pl
     days = list(truth)
     flaws = pl.concat([day["flaw"] for day in days])
     rated = days[-1]["module"].select(*KEY, "rated_ah")
-    cells = truly(days[-1]["cell"], rated, flaws, bars)
+    cells = truly(days[-1]["cell"], rated, flaws, fleet)
     verdicts = tables["finding"].filter(pl.col("analysis") == "mismatch")
     final = verdicts.filter(pl.col("day") == days[-1]["cell"]["day"][0])
     judgeable = final.filter(pl.col("status").is_in(["finding", "ok"])).select(KEY).unique()
     seen = cells.join(judgeable, on=KEY, maintain_order="left").group_by(KEY, maintain_order=True)
     cases = [_case(unit, group, final) for unit, group in seen]
     return [
-        macro_f1("mismatch: macro-F1 of the patterns", bars.f1, cases, ORDER),
-        share("mismatch: the right cell is named", (bars.located, 1.0), _located(final, cells)),
+        macro_f1(*frozen("mismatch: macro-F1 of the patterns", fleet.level), [[case] for case in cases], ORDER),
+        _share("mismatch: the right cell is named", _located(final, cells)),
         *_leaks(final, flaws),
-        _false_alarms(verdicts, [truly(day["cell"], rated, flaws, bars) for day in days], flaws, bars),
-        share("mismatch: modules that could be judged", (0.0, 1.0), [
+        _false_alarms(verdicts, [truly(day["cell"], rated, flaws, fleet) for day in days], flaws, fleet),
+        _share("mismatch: modules that could be judged", [
             unit in set(judgeable.rows()) for unit in cells.select(KEY).unique(maintain_order=True).rows()
         ]),
     ]  # fmt: skip
 
 
-def truly(cells: pl.DataFrame, rated: pl.DataFrame, flaws: pl.DataFrame, bars: Bars) -> pl.DataFrame:
+def truly(cells: pl.DataFrame, rated: pl.DataFrame, flaws: pl.DataFrame, fleet: Setting) -> pl.DataFrame:
     """A row a cell: true and either, the classes that it is and that it may be called (lists)."""
     lacks = (1 - pl.col("soc")) * pl.col("capacity_ah")
-    pulse = pl.col("fast_mohm") + (1 - math.exp(-bars.period_s / bars.tau_s)) * pl.col("slow_mohm")
+    pulse = pl.col("fast_mohm") + (1 - math.exp(-fleet.period_s / fleet.tau_s)) * pl.col("slow_mohm")
     numbers = {
         "small": 1 - pl.col("capacity_ah") / pl.col("capacity_ah").median().over(KEY),
         "resists": pulse / pulse.median().over(KEY),
@@ -126,18 +115,20 @@ def _leaks(final: pl.DataFrame, flaws: pl.DataFrame) -> list[Row]:
     told = _classes(final).filter(pl.col("told") == "leaks").select(*KEY, "cell", "value")
     both = strong.join(told, on=[*KEY, "cell"], how="left")
     factor = both.drop_nulls("value").select(pl.col("value") / (1000 * pl.col("size"))).to_series()
-    found = share("leak: found at 30 mA and more", (LEAKS_FOUND, 1.0), both["value"].is_not_null().to_list())
-    right = share("leak: within a factor of 2", (LEAKS_FOUND, 1.0), factor.is_between(1 / FACTOR, FACTOR).to_list())
+    found = _share("leak: found at 30 mA and more", both["value"].is_not_null().to_list())
+    right = _share("leak: within a factor of 2", factor.is_between(1 / FACTOR, FACTOR).to_list())
     return [found, right]
 
 
-def _false_alarms(verdicts: pl.DataFrame, days: list[pl.DataFrame], flaws: pl.DataFrame, bars: Bars) -> Row:
+def _false_alarms(verdicts: pl.DataFrame, days: list[pl.DataFrame], flaws: pl.DataFrame, fleet: Setting) -> Row:
     """Patterns that modules without a planted flaw were said to have on any night, and never had."""
     sound = pl.concat(days).join(flaws.select(KEY).unique(), on=KEY, how="anti")
     may = sound.select(*KEY, told=pl.concat_list("true", "either")).explode("told").drop_nulls().unique()
     said = _classes(verdicts).select(*KEY, "told").unique().join(sound.select(KEY).unique(), on=KEY, how="semi")
     wrong = said.join(may, on=[*KEY, "told"], how="anti")
-    counts = sound.select(KEY).unique(maintain_order=True).join(wrong.group_by(KEY).len(), on=KEY, how="left")
-    months = len(days) / 30
-    name = "mismatch: false alarms a 100 modules and month"
-    return rate(name, bars.false_alarms, counts["len"].fill_null(0).to_list(), months)
+    months = sound.select(KEY).unique().height * len(days) / 30
+    return rate(*frozen("mismatch: false alarms"), wrong.height, months)
+
+
+def _share(name: str, yes: Sequence[bool]) -> Row:
+    return share(*frozen(name), sum(yes), len(yes))

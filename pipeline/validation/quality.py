@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import polars as pl
 
 from pipeline.quality import Quality
+from pipeline.validation.bars import target
 from pipeline.validation.replay import Replayed
-from pipeline.validation.row import Row, at_least, at_most, share
+from pipeline.validation.row import Row, share
 
 KEY = ["site", "unit"]
 SHOWS: dict[str, Quality] = {
@@ -38,16 +39,18 @@ def quality(done: Replayed) -> Iterator[Row]:
     days = seen.join(_lost(done), on=[*KEY, "day"], how="left")
     flaws = done.truth["flaw"]
     sound = days.join(flaws.select(KEY), on=KEY, how="anti")
+    least = target("data quality: a flaw's bit on its days")
     for kind, bit in SHOWS.items():
         mine = flaws.filter(pl.col("kind") == kind).select(*KEY, "onset", "size")
         there = days.join(mine, on=KEY).filter((pl.col("day") >= pl.col("onset")) & visible(kind))
         hits = there.filter(pl.col("dq") & int(bit) != 0).height
-        yield share(f"data quality: {bit.name} on days with {kind}", at_least(0.95), hits, there.height)
+        yield share(f"data quality: {bit.name} on days with {kind}", least, hits, there.height)
+    most = target("data quality: a bit on days of sound modules")
     for bit in (one for one in Quality if one is not NOT_A_FAULT):
         true = pl.col("soc_off") >= DRIFTED[0] if bit is Quality.SOC_DRIFT else pl.lit(value=False)
         clean = sound.filter(~true)
         false = clean.filter(pl.col("dq") & int(bit) != 0).height
-        yield share(f"data quality: {bit.name} on days of sound modules", at_most(0.01), false, clean.height)
+        yield share(f"data quality: {bit.name} on days of sound modules", most, false, clean.height)
 
 
 def _lost(done: Replayed) -> pl.DataFrame:

@@ -8,8 +8,9 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
+from pipeline.validation.bars import frozen
 from pipeline.validation.replay import Replayed
-from pipeline.validation.row import RESAMPLED, Row, at_least, at_most
+from pipeline.validation.row import RESAMPLED, Row
 
 KEY = ["site", "unit"]
 HORIZON = timedelta(days=30)
@@ -25,12 +26,12 @@ def repeat(done: Replayed) -> Iterator[Row]:
     told = _told(done)
     rows = told.filter((pl.col("day") <= done.days[-1] - HORIZON) & ~pl.col("stands"))
     there = rows.filter(~pl.col("unborn"))
-    yield _by_module("repeat: AUC of p30", at_least(0.85), there, _auc)
-    yield _by_module("repeat: Brier score of p30", at_most(0.12), there, _brier)
+    yield _by_module(*frozen("repeat: AUC of p30"), there, _auc)
+    yield _by_module(*frozen("repeat: Brier score of p30"), there, _brier)
     leads = _leads(told, done)
     quarter, half, most = (_number(leads["lead"].quantile(q)) for q in (0.25, 0.5, 0.75))
-    yield Row("repeat: median lead (and quartiles)", at_least(14.0), half, quarter, most, "days")
-    yield _by_module("repeat: AUC of p30, flaws yet to come included", at_least(0.5), rows, _auc)
+    yield Row(*frozen("repeat: median lead (and quartiles)"), half, quarter, most, "days")
+    yield _by_module(*frozen("repeat: AUC of p30, flaws yet to come included"), rows, _auc)
 
 
 def _by_module(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, nan, sqrt
+from math import nan, sqrt
 
 import numpy as np
 
+from pipeline.analyses.rare import chi2_quantile
 from pipeline.chemistry import Floats
 
 RESAMPLED = 500
@@ -55,16 +56,6 @@ def rmse(errors: Floats) -> float:
     return float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan")
 
 
-def at_least(target: float) -> tuple[float, float]:
-    """The target of a figure that may not be lower."""
-    return target, inf
-
-
-def at_most(target: float) -> tuple[float, float]:
-    """The target of a figure that may not be higher."""
-    return -inf, target
-
-
 def share(name: str, target: tuple[float, float], hits: float, of: float) -> Row:
     """A share of independent cases with Wilson's 95 % interval (1927)."""
     if not of:
@@ -75,25 +66,9 @@ def share(name: str, target: tuple[float, float], hits: float, of: float) -> Row
     return Row(name, target, p, max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale), "")
 
 
-def macro_f1(pairs: Iterable[tuple[str, str]]) -> tuple[float, Mapping[str, float]]:
-    """The mean F1 over the classes of the truth, and each class's own, from (truth, told); NaN of nothing."""
-    rows = list(pairs)
-    each = {}
-    for name in sorted({truth for truth, _ in rows}):
-        hits = sum(truth == told == name for truth, told in rows)
-        all_of = sum(truth == name for truth, _ in rows) + sum(told == name for _, told in rows)
-        each[name] = 2 * hits / all_of
-    return (sum(each.values()) / len(each) if each else nan), each
-
-
-def scored(name: str, target: tuple[float, float], pairs: dict[str, list[tuple[str, str]]]) -> Row:
-    """Macro-F1 over the (truth, told) of all modules, with a bootstrap over whole modules as in `judged`."""
-    groups = [pairs[unit] for unit in sorted(pairs)]
-    if not groups:
-        return Row(name, target, nan, 0.0, 1.0, "")
-    draw = np.random.default_rng(0)
-    chosen = (draw.integers(len(groups), size=len(groups)) for _ in range(RESAMPLED))
-    spread = [macro_f1(pair for i in pick for pair in groups[i])[0] for pick in chosen]
-    lo, hi = np.nanquantile(spread, [0.025, 0.975])
-    figure, _ = macro_f1(pair for group in groups for pair in group)
-    return Row(name, target, figure, float(lo), float(hi), "")
+def rate(name: str, target: tuple[float, float], count: int, months: float) -> Row:
+    """A count for each 100 modules and month, with Garwood's 95 % interval of a Poisson count (1936)."""
+    low = chi2_quantile(0.025, count) / 2 if count else 0.0
+    high = chi2_quantile(0.975, count + 1) / 2
+    figure, lo, hi = (100 * n / months if months else nan for n in (count, low, high))
+    return Row(name, target, figure, lo, hi, "per 100 module-months")

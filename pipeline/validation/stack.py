@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import polars as pl
 
-from pipeline.validation.classes import EVEN, Case, macro_f1, rate, share
-from pipeline.validation.row import Row
+from pipeline.validation.bars import frozen
+from pipeline.validation.classes import EVEN, Case, macro_f1
+from pipeline.validation.row import Row, rate, share
 
 Tables: TypeAlias = Mapping[str, pl.DataFrame]
 KEY = ["site", "unit"]
@@ -24,22 +24,7 @@ AWAY = ("missing_module", "reconnect_hazard")
 """What may be said of a module that was off for days and came back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """Macro-F1, named module, false alarms a 100 modules and month: those of the patterns of cells."""
-
-    f1: float = 0.97
-    named: float = 0.98
-    false_alarms: float = 2.0
-    reconnects: float = 0.9
-
-
-BARS = Bars()
-
-
-def stack(
-    tables: Mapping[str, pl.DataFrame], truth: Iterable[Mapping[str, pl.DataFrame]], bars: Bars = BARS
-) -> list[Row]:
+def stack(tables: Tables, truth: Iterable[Tables]) -> list[Row]:
     """Rows from the nights' `finding` and the days' truths. The last night is judged, false alarms over all nights.
 
     A stack with two bad modules counts as two. Its sound modules count among the false alarms too.
@@ -55,10 +40,10 @@ def stack(
     )
     cases = [Case(true.get(unit, frozenset()), said.get(unit, frozenset())) for unit in units.rows()]
     return [
-        macro_f1("stack: macro-F1 of the patterns", bars.f1, cases, ORDER),
-        share("stack: the right module is named", (bars.named, 1.0), _named(final, true)),
-        share("stack: told of modules that went and came", (bars.reconnects, 1.0), _returns(verdicts, flaws)),
-        _false_alarms(verdicts, units, flaws, (len(days) / 30, bars.false_alarms)),
+        macro_f1(*frozen("stack: macro-F1 of the patterns"), [[case] for case in cases], ORDER),
+        _share("stack: the right module is named", _named(final, true)),
+        _share("stack: told of modules that went and came", _returns(verdicts, flaws)),
+        _false_alarms(verdicts, units, flaws, len(days) / 30),
     ]
 
 
@@ -81,10 +66,12 @@ def _returns(verdicts: pl.DataFrame, flaws: pl.DataFrame) -> list[bool]:
     return gone.join(away.with_columns(told=True), on=KEY, how="left")["told"].fill_null(value=False).to_list()
 
 
-def _false_alarms(verdicts: pl.DataFrame, units: pl.DataFrame, flaws: pl.DataFrame, bar: tuple[float, float]) -> Row:
+def _false_alarms(verdicts: pl.DataFrame, units: pl.DataFrame, flaws: pl.DataFrame, months: float) -> Row:
     """Patterns, on any night, of modules without a planted flaw."""
-    months, most = bar
-    sound = units.join(flaws.select(KEY).unique(), on=KEY, how="anti", maintain_order="left")
-    wrong = verdicts.select(*KEY, "pattern").unique().group_by(KEY).len()
-    counts = sound.join(wrong, on=KEY, how="left")["len"].fill_null(0).to_list()
-    return rate("stack: false alarms a 100 modules and month", most, counts, months)
+    sound = units.join(flaws.select(KEY).unique(), on=KEY, how="anti")
+    wrong = verdicts.select(*KEY, "pattern").unique().join(sound, on=KEY, how="semi")
+    return rate(*frozen("stack: false alarms"), wrong.height, months * sound.height)
+
+
+def _share(name: str, yes: Sequence[bool]) -> Row:
+    return share(*frozen(name), sum(yes), len(yes))

@@ -9,41 +9,39 @@ import polars as pl
 import pytest
 
 from pipeline.simulation.truth import FLAW, LOCKOUT
-from pipeline.validation.false_alarms import SETTLES, complaints, rate
+from pipeline.validation.classes import scored
+from pipeline.validation.false_alarms import SETTLES, complaints
 from pipeline.validation.repeat import repeat
 from pipeline.validation.replay import Replayed
-from pipeline.validation.row import at_least, at_most, macro_f1, scored, share
+from pipeline.validation.row import rate, share
 
 DAY = date(2026, 6, 1)
 DAYS = tuple(DAY + timedelta(days=n) for n in range(61))
 
 
 def test_a_share_has_wilsons_interval_and_is_judged_on_its_side() -> None:
-    row = share("x", at_least(0.9), 45, 50)
+    row = share("x", (0.9, 1.0), 45, 50)
     assert (row.figure, row.ok) == (0.9, True)
     assert [row.lo, row.hi] == pytest.approx([0.786, 0.957], abs=1e-3)
-    assert not share("x", at_most(0.01), 1, 50).ok
-    nothing = share("x", at_least(0.9), 0, 0)
+    assert not share("x", (0.0, 0.01), 1, 50).ok
+    nothing = share("x", (0.9, 1.0), 0, 0)
     assert isnan(nothing.figure)
     assert not nothing.ok
 
 
 def test_a_class_that_is_never_told_pulls_the_mean_down() -> None:
     pairs = [("a", "a"), ("a", "a"), ("b", "a")]
-    figure, each = macro_f1(pairs)
-    assert each == {"a": pytest.approx(0.8), "b": 0.0}
-    assert figure == pytest.approx(0.4)
-    row = scored("x", at_least(0.5), {"u1": pairs[:2], "u2": pairs[2:]})
-    assert row.figure == pytest.approx(0.4)
+    row = scored("x", (0.5, 1.0), {"u1": pairs[:2], "u2": pairs[2:]})
+    assert row.figure == pytest.approx((0.8 + 0.0) / 2)
     assert not row.ok
     assert row.lo <= row.figure <= row.hi
 
 
 def test_a_rate_of_false_alarms_has_garwoods_interval() -> None:
-    row = rate("x", 2.0, 3, 100.0)
+    row = rate("x", (0.0, 2.0), 3, 100.0)
     assert (row.figure, row.ok) == (3.0, False)
     assert [row.lo, row.hi] == pytest.approx([0.619, 8.767], abs=1e-3)
-    assert rate("x", 0.0, 0, 100.0).ok
+    assert rate("x", (0.0, 0.0), 0, 100.0).ok
 
 
 def finding(day: int, since: int, fault: str = "cell_group_failing") -> dict[str, object]:
