@@ -62,7 +62,7 @@ def _charged(module: Module, run: Run, profile: Profile, ended: Charge) -> Itera
     known = middle is not None and middle <= number("top_of_charge_drift", "middle_mv")
     yield from _series(
         module, run, profile, "top_of_charge_drift",
-        (apart if known else [], ended, ended in full and ended not in apart),
+        (apart if known else [], ended, ended in full and ended not in apart and len(apart) < TIMES),
     )  # fmt: skip
 
 
@@ -87,7 +87,11 @@ def _discharged(module: Module, run: Run, profile: Profile, ended: Charge) -> It
 def _series(
     module: Module, run: Run, profile: Profile, fault: str, of: tuple[Sequence[Charge], Charge, bool]
 ) -> Iterator[Event]:
-    """Enter where it came for the third time of the last five, leave where the last one was good."""
+    """Enter where it came for the third time of the last five, leave where the last one was good.
+
+    What is good is the caller's to say: near a limit charges end now above it, now below, and the top's leaves only
+    when fewer than three of five were apart.
+    """
     bad, ended, good = of
     if fault in module.standing:
         if good:
