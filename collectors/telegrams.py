@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from cellherd.errors import BadFrame
@@ -74,13 +73,15 @@ def flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
 
 
 def number(value: object) -> float | int | None:
-    """A finite number, also one that came as text; None for all else."""
+    """A number of 63 bits and a sign, also one that came as text; None for all else: no device counts further."""
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             return None
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if -(2**63) <= value < 2**63 else None  # which no NaN is, and no infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Key:
     def one(self, raw: object) -> int | None:
         """A single number in our unit."""
         value = number(raw)
-        if value is None or value in self.absent or abs(value) > 2**63:
+        if value is None or value in self.absent:
             return None
         scaled = round(value * self.times)
         return scaled if self.least <= scaled <= self.most else None

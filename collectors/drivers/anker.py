@@ -21,6 +21,8 @@ HEAD, HEADER = b"\xff\x09", 9
 FIRST_ID = 0xA0
 """Fields have ids from here on; what stands before the first one belongs to the header."""
 MOST_PACKS = 16
+WIDEST = 4
+"""Bytes of a number; a longer field is something else."""
 TEXT_TYPES = (0x00,)
 
 
@@ -139,7 +141,7 @@ def _value(place: Place, frame: Frame) -> int | None:
         return None
     body = field[1:]
     part = body[place.at : place.at + place.size] if place.size else body
-    if not part or len(part) < place.size:
+    if not 0 < len(part) <= WIDEST or len(part) < place.size:
         return None
     unsigned = place.name.endswith(("soc_pm", "soh_pm"))
     return round(int.from_bytes(part, "little", signed=not unsigned) * place.times)

@@ -19,7 +19,7 @@ import pytest
 from cellherd.errors import BadFrame, CellherdError, LinkError, Refused, Silent
 from cellherd.secrecy import Formatter
 from collectors.asking import configured
-from collectors.drivers import WHERE, chosen, driver, ecoflow, givenergy
+from collectors.drivers import WHERE, anker, chosen, driver, ecoflow, givenergy
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.ecoflow import quota as quota_of
 from collectors.events import Device, Record, Sample
@@ -27,6 +27,7 @@ from collectors.kernel import Driver, Keys, Login, Request, Send
 from collectors.links import NETWORKED, Link, Place, check_link, open_link, place_of
 from collectors.links.bytewise import ByteLink, Plain
 from collectors.station import Port
+from collectors.telegrams import number
 from tests.fakes.cloud import ACCESS, ACCOUNT, PASSWORD, SECRET, SERIAL, Cloud, House, certificates, cloud, house
 
 TRUTH = {0: Battery(Plan(seed=3)).truth()}
@@ -453,3 +454,14 @@ def test_a_driver_is_asked_over_an_api_and_listened_to_on_a_broker() -> None:
     assert modbus.feed is None
     assert bridge.feed is not None
     assert configured(driver("victron_venus"), link="mqtt:h").ask
+
+
+@pytest.mark.parametrize("said", [10**400, -(2**64), "1e400", float("nan"), True, "soon", None, [1]])
+def test_what_no_device_counts_is_no_number(said: object) -> None:
+    assert number(said) is None
+
+
+@pytest.mark.parametrize(("field", "value"), [(b"\x03\xfe\xff", -2), (b"\x03" + b"\xfe" * 19, None)])
+def test_a_field_too_long_for_a_number_is_none(field: bytes, value: int | None) -> None:
+    frame = anker.Frame("0405", {0xB0: field}, sound=True)
+    assert anker._value(anker.Place("0.power_out_w", 0xB0), frame) == value
