@@ -102,7 +102,7 @@ def end(child: subprocess.Popen[str]) -> None:
 def demo(
     state: Annotated[Path | None, typer.Option(help="Folder of the demo; cleared if a demo made it.")] = None,
     hours: Annotated[float, typer.Option(help="History to make.", min=1, max=24 * 14)] = 48,
-    live: Annotated[float, typer.Option(help="Seconds to read the emulated batteries live.", min=5)] = 15,
+    live: Annotated[float, typer.Option(help="Seconds to read the emulated batteries live.", min=5)] = 8,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
     """See it all: a simulated fleet of four sites and 24 modules, live, on this machine, in about a minute.
