@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from grafanalib.core import Dashboard
 
-from dashboards.drawing import coloured, column, curve, fault_column, stat, states, table
+from dashboards.drawing import curve, stat, states, table
 from dashboards.frame import ONE, Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, Json, Viz, active, came_or_went, fault_names, of_column, steps
+from dashboards.panels import PLAIN, Json, Viz, active, fault_names, of_column, steps
 from dashboards.questions.module import ASKED, CELL_NAMES
-from dashboards.site import verdict
+from dashboards.site import came_and_went, verdict
 
 ABOUT = Page("fleet-module", "One module: its cells, current, charge, temperatures and faults.", ONE, "now-48h", "1m")
 UNEVEN = steps((50, "yellow"), (100, "red"))
@@ -46,7 +46,7 @@ def _lines() -> list[Line]:
             },
         ),
         (7, {"faults": _standing()}),
-        (9, {"fault_log": _log()}),
+        (9, {"fault_log": came_and_went(ASKED["fault_log"])}),
     ]
 
 
@@ -58,19 +58,3 @@ def _unsaid() -> tuple[Json, ...]:
 def _standing() -> Viz:
     none = {"noValue": "no fault"}
     return states("Faults", ASKED["faults"], alias="$tag_fault", mappings=active(), names=fault_names(), bounds=none)
-
-
-def _log() -> Viz:
-    return table(
-        "Came and went",
-        ASKED["fault_log"],
-        fault_column(),
-        coloured("active", came_or_went(), displayName="came or went"),
-        column("text", "the maker's words"),
-        column("cell", "cell", width=60, decimals=0, noValue="-"),
-        column("code", "code", noValue="-"),
-        column("value", "value", noValue="-"),
-        by="when",
-        time="when",
-        bounds={"noValue": "no fault"},
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafanalib.core import Dashboard
 
+from dashboards.datasets import Dataset
 from dashboards.drawing import (
     bars,
     certain,
@@ -108,10 +109,15 @@ def _path(title: str, name: str) -> Viz:
 
 
 def _faults() -> Viz:
+    return came_and_went(ASKED["site_faults"], *places(site=False))
+
+
+def came_and_went(asked: Dataset, *where: Json) -> Viz:
+    """The table of faults as they came and went; `where` are the columns that tell whose."""
     return table(
         "Came and went",
-        ASKED["site_faults"],
-        *places(site=False),
+        asked,
+        *where,
         fault_column(),
         coloured("active", came_or_went(), displayName="came or went"),
         column("text", "the maker's words"),

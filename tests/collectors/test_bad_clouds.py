@@ -28,6 +28,7 @@ from collectors.kernel import Answer, Chunk, Driver, Request, Send, refuse_unles
 from collectors.links.bytewise import Plain
 from collectors.station import Port
 from tests.fakes.cloud import ACCESS, SECRET, SERIAL, Cloud, certificates, cloud
+from tests.fakes.ports import Clock
 
 BASE = replace(Battery(Plan(seed=5)).truth(), current_ma=-8_000)
 OTHER = (
@@ -46,22 +47,6 @@ PLACES = {  # name -> driver, link, bus address
     "givenergy": ("givenergy", "tcp:inverter:8899", 0x32),
 }
 PERIOD_MS = 10_000
-
-
-@dataclass
-class Clock:
-    """Time that a test moves."""
-
-    now: int = 1_000_000
-
-    def wall(self) -> int:
-        return 1_700_000_000_000 + self.now
-
-    def boot(self) -> int:
-        return self.now
-
-    def quality(self) -> str:
-        return "ntp"
 
 
 @dataclass

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Event
 
 import pytest
 
 from cellherd.errors import BadFrame, CellherdError, LinkError, Refused, Silent
 from collectors.drivers import WHERE, driver
-from collectors.events import Device, Record, Sample
+from collectors.events import Device
 from collectors.kernel import Driver, Gatt, Send, converse
 from collectors.links import Link, check_link, open_link, place_of
 from collectors.links.ble import _SEEKING
 from collectors.station import Port
+from tests.fakes.ports import Clock, Told
 from tests.fakes.radio import ADDRESS, Peripheral, in_the_air
 from tests.fuzz.test_allow_lists import DANGEROUS, is_question
 
@@ -189,33 +190,6 @@ def test_a_babbling_device_fills_no_memory(monkeypatch: Patch) -> None:
 
 
 # ---- the station over it ----
-
-
-@dataclass
-class Clock:
-    """Time that a test moves."""
-
-    now: int = 1_000_000
-
-    def wall(self) -> int:
-        return 1_700_000_000_000 + self.now
-
-    def boot(self) -> int:
-        return self.now
-
-    def quality(self) -> str:
-        return "ntp"
-
-
-@dataclass
-class Told:
-    """What a port gave."""
-
-    samples: list[Sample] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-
-    def __call__(self, item: Sample | Record) -> None:
-        (self.samples if isinstance(item, Sample) else self.records).append(item)  # type: ignore[arg-type]
 
 
 def turns(port: Port, clock: Clock, times: int) -> None:

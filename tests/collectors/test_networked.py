@@ -22,13 +22,14 @@ from collectors.asking import configured
 from collectors.drivers import WHERE, anker, chosen, driver, ecoflow, givenergy
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.ecoflow import quota as quota_of
-from collectors.events import Device, Record, Sample
+from collectors.events import Device
 from collectors.kernel import Driver, Keys, Login, Request, Send
 from collectors.links import NETWORKED, Link, Place, check_link, open_link, place_of
 from collectors.links.bytewise import ByteLink, Plain
 from collectors.station import Port
 from collectors.telegrams import number
 from tests.fakes.cloud import ACCESS, ACCOUNT, PASSWORD, SECRET, SERIAL, Cloud, House, certificates, cloud, house
+from tests.fakes.ports import Clock, Told
 
 TRUTH = {0: Battery(Plan(seed=3)).truth()}
 PATIENCE_S = 30.0
@@ -270,34 +271,6 @@ def test_without_keys_a_cloud_is_not_opened() -> None:
 
 
 # ---- old values ----
-
-
-@dataclass
-class Clock:
-    """Time that a test moves."""
-
-    now: int = 1_000_000
-
-    def wall(self) -> int:
-        return 1_700_000_000_000 + self.now
-
-    def boot(self) -> int:
-        return self.now
-
-    def quality(self) -> str:
-        return "ntp"
-
-
-@dataclass
-class Told:
-    """What a port gave."""
-
-    samples: list[Sample] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    opened: int = 0
-
-    def __call__(self, item: Sample | Record) -> None:
-        (self.samples if isinstance(item, Sample) else self.records).append(item)  # type: ignore[arg-type]
 
 
 def turned(place: World, times: int, link: str = "") -> Told:
