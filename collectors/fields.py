@@ -102,6 +102,15 @@ def read(table: Table, data: bytes, *, shift: int = 0) -> dict[str, Any]:
     return found
 
 
+def put(said: dict[str, Any], name: str, value: Any) -> None:
+    """One value into the arguments for Measured: `extra.x` into its group, a number into the list that `name` is."""
+    group, _, key = name.rpartition(".")
+    if group:
+        said.setdefault(group, {})[key] = value
+    else:
+        said[name] = (value,) if name in LENGTHS and not isinstance(value, tuple) else value
+
+
 Pick = Callable[[list[int | None]], Sequence[int | None]]
 
 

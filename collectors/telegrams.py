@@ -12,6 +12,7 @@ from typing import Any
 
 from cellherd.errors import BadFrame
 from cellherd.reading import LENGTHS
+from collectors.fields import put
 from collectors.kernel import Chunk
 
 MOST = 256 * 1024
@@ -127,11 +128,6 @@ def read(keys: tuple[Key, ...], found: Mapping[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for key in keys:
         value = key.value(found)
-        if value is None:
-            continue
-        group, _, name = key.name.rpartition(".")
-        if group:
-            said.setdefault(group, {})[name] = value
-        else:
-            said[name] = value if key.name not in LENGTHS or isinstance(value, tuple) else (value,)
+        if value is not None:
+            put(said, key.name, value)
     return said

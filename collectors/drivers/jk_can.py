@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from cellherd import faults
 from cellherd.errors import BadFrame
@@ -83,16 +82,7 @@ def decode(frame: Chunk, request: bytes | None = None) -> tuple[Measured, ...]: 
 
 
 def _named(signals: Mapping[str, float]) -> Measured:
-    values: dict[str, Any] = {}
-    for signal, (name, times) in SIGNALS.items():
-        if signal not in signals:
-            continue
-        value = round(signals[signal] * times)
-        group, _, key = name.rpartition(".")
-        if group:
-            values.setdefault(group, {})[key] = value
-        else:
-            values[name] = bool(value) if name.endswith("_on") else value
+    values = can_signals.in_our_names(signals, SIGNALS)
     values |= {name: int(signals[signal]) - 1 for signal, name in PLACES.items() if signals.get(signal)}
     return Measured(**values)
 

@@ -76,17 +76,7 @@ def mend(signals: dict[str, float]) -> None:
 
 def named(signals: Mapping[str, float], names: Mapping[str, tuple[str, int]]) -> Measured:
     """Signals by our names and in our units."""
-    values: dict[str, Any] = {}
-    for signal, (name, times) in names.items():
-        if signal not in signals:
-            continue
-        value = round(signals[signal] * times)
-        group, _, key = name.rpartition(".")
-        if group:
-            values.setdefault(group, {})[key] = value
-        else:
-            values[name] = (value,) if name == "temp_dc" else bool(value) if name.endswith("_on") else value
-    return Measured(kind="bank", **values)
+    return Measured(kind="bank", **can_signals.in_our_names(signals, names))
 
 
 def alarms(frame: CanFrame) -> Measured:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from cellherd import faults
 from cellherd.errors import BadFrame
@@ -107,17 +106,8 @@ def _text(data: bytes) -> str:
 
 
 def _named(signals: Mapping[str, float]) -> Measured:
-    values: dict[str, Any] = {}
-    for signal, (name, times) in SIGNALS.items():
-        if signal not in signals:
-            continue
-        value = round(abs(signals[signal]) * times if signal in SIZES else signals[signal] * times)
-        group, _, key = name.rpartition(".")
-        if group:
-            values.setdefault(group, {})[key] = value
-        else:
-            values[name] = (value,) if name == "temp_dc" else value
-    return Measured(kind="bank", **values)
+    sizes = {signal: abs(signals[signal]) for signal in SIZES if signal in signals}
+    return Measured(kind="bank", **can_signals.in_our_names({**signals, **sizes}, SIGNALS))
 
 
 def _alarms(kind: int, data: bytes) -> Measured:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cellherd import faults
 from collectors.drivers.pylontech_console.text import Row, number, slug, unit
+from collectors.fields import put
 
 Column = tuple[str, int, int]  # our name, and number * times / over
 VOLTS, TENTH_DEGREE, PER_MILLE = (1, 1), (1, 100), (10, 1)
@@ -114,16 +115,8 @@ def scaled(columns: Mapping[str, Column], row: Row) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, (ours, times, over) in columns.items():
         if (found := number(row.get(name))) is not None:
-            _put(values, ours, abs(found) if ours.endswith(SIZES) else round(found * times / over))
+            put(values, ours, abs(found) if ours.endswith(SIZES) else round(found * times / over))
     return values
-
-
-def _put(values: dict[str, Any], name: str, value: object) -> None:
-    group, _, key = name.rpartition(".")
-    if group:
-        values.setdefault(group, {})[key] = value
-    else:
-        values[name] = (value,) if name == "temp_dc" else value
 
 
 def states(row: Row, current_ma: int) -> dict[str, Any]:
