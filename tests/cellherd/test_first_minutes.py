@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 from zipfile import ZipFile
 
@@ -25,6 +24,7 @@ from pipeline.ingest.running import only_one
 from pipeline.nightly.diary import Diary
 from tests import services
 from tests.collectors import brokers
+from tests.fakes.listening import listening
 
 
 def call(*words: str, said: str = "") -> Any:
@@ -121,10 +121,8 @@ class _Answers(BaseHTTPRequestHandler):
 def web() -> Iterator[tuple[str, type[_Answers]]]:
     told = type("Told", (_Answers,), {"paths": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), told)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", told
-    server.shutdown()
-    server.server_close()
+    with listening(server):
+        yield f"http://127.0.0.1:{server.server_port}", told
 
 
 def registry(folder: Path, more: str) -> Path:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from dashboards.build import DASHBOARDS, built, dashboard
 from dashboards.check_form import against_schema, dead_links, lint, lost, versions
 from dashboards.commands_check import check
 from dashboards.push import Grafana, push
+from tests.fakes.listening import listening
 
 BOARDS = [dashboard(make()) for make in DASHBOARDS]
 
@@ -136,13 +136,9 @@ def grafana() -> Iterator[FakeGrafana]:
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=[0.02])
-    thread.start()
     fake.url = f"http://127.0.0.1:{server.server_port}"
-    yield fake
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(server):
+        yield fake
 
 
 def test_push_puts_every_dashboard_into_its_folder_and_may_be_repeated(grafana: FakeGrafana, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from getpass import getuser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from collectors.telegrams import parts
 from pipeline.enrolment.authority import authority
 from tests import services
+from tests.fakes.listening import listening
 
 ACCESS, SECRET = "access-key-0123456789", "secret-key-9876543210"
 ACCOUNT, PASSWORD = "open-4711", "broker-password-5555"
@@ -83,14 +84,8 @@ def cloud(certificates: Path) -> Iterator[Cloud]:
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     told.port = server.server_address[1]
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(server):
         yield told
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def certificates(folder: Path) -> Path:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes.listening import listening
 
 ADMIN = "admin-token"
 ORG, ORG_ID = "cellherd", "0000000000000001"
@@ -56,14 +57,8 @@ def influxdb2() -> Iterator[Fake]:
     fake = Fake()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
     fake.url = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, args=[0.02])
-    thread.start()
-    try:
+    with listening(server):
         yield fake
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def answer(fake: Fake, asked: tuple[str, str], query: dict[str, str], body: bytes, token: str) -> tuple[int, Any]:

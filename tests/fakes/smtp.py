@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
-from threading import Event, Thread
+from threading import Event
 from typing import Any
+
+from tests.fakes.listening import listening
 
 HANG = b""
 """An answer that never comes."""
@@ -108,12 +110,5 @@ def mail_server(tls: ssl.SSLContext | None = None) -> Iterator[MailServer]:
     server = _Server(("127.0.0.1", 0), _Talk)
     server.told, server.tls = told, tls
     told.port = server.server_address[1]
-    thread = Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with listening(server, told.closing.set):
         yield told
-    finally:
-        told.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

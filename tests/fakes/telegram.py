@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 from urllib.parse import parse_qs
+
+from tests.fakes.listening import listening
 
 TOKEN = "12345:a-very-secret-token"  # noqa: S105 - opens nothing
 LIMITS = {"text": 4096, "caption": 1024}
@@ -131,15 +133,8 @@ def bot_api() -> Iterator[Bot]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     bot.url = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with listening(server, bot.closing.set):
         yield bot
-    finally:
-        bot.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _fields(kind: str, body: bytes) -> dict[str, Any]:

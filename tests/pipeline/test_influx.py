@@ -8,7 +8,6 @@ from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from operator import itemgetter
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -23,6 +22,7 @@ from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.lines import edge_lines, fault_lines, finding_lines, lines, module_day_lines, module_lines
 from pipeline.storing.decode import decode
+from tests.fakes.listening import listening
 from tests.pipeline.messages import T0, entries
 from tests.services import Service, free_port
 
@@ -233,12 +233,8 @@ def stub() -> Iterator[Stub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     seen.url = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, args=[0.02])
-    thread.start()
-    yield seen
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(server):
+        yield seen
 
 
 def test_a_poison_line_is_found_and_harms_no_other(stub: Stub) -> None:

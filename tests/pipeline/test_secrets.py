@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import quote
 from zipfile import ZipFile
 
@@ -19,6 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from tests.enrolled import EDGE, SITE, Place, place
+from tests.fakes.listening import listening
 from tests.services import free_port
 
 MARKED = {
@@ -74,14 +74,8 @@ class Echo(BaseHTTPRequestHandler):
 @contextmanager
 def echo(status: int) -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Echo", (Echo,), {"status": status}))
-    thread = Thread(target=server.serve_forever, args=[0.05])
-    thread.start()
-    try:
+    with listening(server):
         yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

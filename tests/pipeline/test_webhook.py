@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from pipeline.alerts.news import news_of
 from pipeline.alerts.people import Person, told_of
 from pipeline.alerts.webhook import WebhookChannel, alertmanager
 from tests.fakes.fleet_by_hand import fleet
+from tests.fakes.listening import listening
 from tests.pipeline.herd import HOUR, START, TRIP, Herd
 
 SECRET = "a-shared-secret-of-the-webhook"  # noqa: S105 - opens nothing
@@ -60,15 +61,8 @@ def listener() -> Iterator[Listener]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     told.url = f"http://127.0.0.1:{server.server_port}/alerts"
-    thread = Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with listening(server, told.closing.set):
         yield told
-    finally:
-        told.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
