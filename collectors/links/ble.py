@@ -7,11 +7,9 @@ device that goes away is a link that is gone, and the station opens it anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from threading import Event, Lock
-from time import monotonic
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from cellherd.errors import CellherdError, LinkError
@@ -19,22 +17,17 @@ from collectors.kernel import Driver, Gatt
 from collectors.links import Link, Place
 from collectors.links.aside import Aside
 from collectors.links.bytewise import ByteLink, Plain
+from collectors.links.longtail import LongTail
+from collectors.links.radio import CONNECT_S, LEAVE_S, SEEK_S, one_at_a_time, radio_options
 from collectors.links.wires import CHUNK, SLICE_S, WRITE_S
 
 if TYPE_CHECKING:
     from bleak import BleakClient
 
-SEEK_S = 15.0
-"""How long a device is looked for: a quiet one advertises every few seconds."""
-CONNECT_S = 30.0
-TURN_S = 10.0
-"""How long to wait while another device is connected: BlueZ looks for one at a time."""
-LEAVE_S = 5.0
 LEAST_TIMEOUT_S = 3.0
 """An answer comes in pieces of 20 bytes at worst, one a connection interval: slower than on a wire."""
 INBOX = 1024
 """Notifications that wait to be read, each at most 512 bytes."""
-_SEEKING = Lock()
 
 
 class BleWire:
@@ -126,25 +119,6 @@ def uuid(number: int) -> str:
     return f"0000{number:04x}-0000-1000-8000-00805f9b34fb"
 
 
-def radio_options(place: Place) -> dict[str, Any]:
-    """Which adapter, as bleak wants it."""
-    adapter = place.options.get("adapter")
-    return {} if adapter is None else {"bluez": {"adapter": f"hci{adapter}"}}
-
-
-@contextmanager
-def one_at_a_time(name: str, halt: Event) -> Iterator[None]:
-    """Wait until no other device of this process is looked for. Raises LinkError."""
-    until = monotonic() + TURN_S
-    while not _SEEKING.acquire(timeout=SLICE_S):
-        if halt.is_set() or monotonic() > until:
-            raise LinkError(f"{name}: the radio looks for another device; tried again later")
-    try:
-        yield
-    finally:
-        _SEEKING.release()
-
-
 def _why(error: Exception) -> str:
     if isinstance(error, ImportError):
         return "Bluetooth wants bleak; `pip install 'cellherd[ble]'`"
@@ -156,8 +130,6 @@ def _why(error: Exception) -> str:
 def open_ble(place: Place, driver: Driver, halt: Event) -> Link:
     """A device with characteristics that its driver knows; else one that aiobmsble knows. Raises LinkError."""
     if driver.gatt is None:
-        from collectors.links.longtail import LongTail  # noqa: PLC0415 - it uses this module
-
         return LongTail(place, driver, halt)
     patient = replace(driver, timeout_s=max(driver.timeout_s, LEAST_TIMEOUT_S))
     return ByteLink(BleWire(place, driver.gatt, halt), patient, Plain(patient), halt)

@@ -19,7 +19,7 @@ from cellherd.errors import CellherdError, LinkError, Silent
 from collectors.kernel import Answer, Driver, Login, Request, Send, refuse_unless_permitted
 from collectors.links import Place
 from collectors.links.aside import Aside
-from collectors.links.ble import CONNECT_S, LEAVE_S, SEEK_S, one_at_a_time, radio_options
+from collectors.links.radio import CONNECT_S, LEAVE_S, SEEK_S, one_at_a_time, radio_options
 
 LEAST_PYTHON = (3, 12)
 UPDATE_S = 20.0

@@ -13,7 +13,7 @@ from collectors.drivers import WHERE, driver
 from collectors.events import Device
 from collectors.kernel import Driver, Gatt, Send, converse
 from collectors.links import Link, check_link, open_link, place_of
-from collectors.links.ble import _SEEKING
+from collectors.links.radio import _SEEKING
 from collectors.station import Port
 from tests.fakes.ports import Clock, Told
 from tests.fakes.radio import ADDRESS, Peripheral, in_the_air
@@ -35,7 +35,7 @@ def opened(name: str, halt: Event | None = None, link: str = LINK) -> Link:
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: Patch) -> None:
     monkeypatch.setattr("collectors.links.ble.LEAST_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("collectors.links.ble.TURN_S", 0.3)
+    monkeypatch.setattr("collectors.links.radio.TURN_S", 0.3)
 
 
 def talk(name: str, line: Link, what: str = "poll") -> list[object]:
