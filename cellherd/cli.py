@@ -42,6 +42,7 @@ COMMANDS = (
     Command("broker certificate", "pipeline.commands_broker:certificate", "Make or renew the broker's certificate."),
     Command("broker acl", "pipeline.commands_broker:acl", "Write users and rights for a Mosquitto of your own."),
     Command("ingest run", "pipeline.commands:ingest_run", "Take readings in and write them to every store."),
+    Command("ingest status", "pipeline.commands:ingest_status", "Show each edge, and which of its numbers never came."),
     Command("nightly", "pipeline.commands_nightly:nightly", "Work out a day's tables and findings."),
     Command("validate", "pipeline.commands_validate:validate", "How right the analyses are: figures beside targets."),
     Command("report", "pipeline.commands_report:report", "Write the report as one HTML file."),

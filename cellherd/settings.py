@@ -141,6 +141,12 @@ class JournalDisk(Strict):
     reserve_mb: int = Field(default=512, ge=0)
 
 
+class ReplayRequests(Strict):
+    """After so many seconds an edge is asked for numbers that never came and did not begin to come; 0 = never."""
+
+    after_s: float = Field(default=120, ge=0)
+
+
 class Health(Strict):
     """Where the ingester tells how it is, over plain HTTP without a login: /healthz and /metrics. "" = nowhere."""
 
@@ -241,6 +247,7 @@ class FleetConfig(Strict):
     archive: ArchiveStore = ArchiveStore()
     journal: JournalDisk = JournalDisk()
     health: Health = Health()
+    replay: ReplayRequests = ReplayRequests()
     influx: Influx | None = None
     live: Live = Live()
     telegram: Telegram | None = None

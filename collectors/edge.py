@@ -210,8 +210,10 @@ class Edge:
             if isinstance(order, orders.Receipt):
                 self._clock.heard(order.srv_ts)
                 self._sender.receipt(order)
+            elif self._keeping.trouble:  # what stands in the file is not known now; the server asks again
+                log.info("the server asks for numbers again, which must wait for the disk")
             else:
-                self._sender.replay(order)
+                self._sender.replay(order, self._periods())
 
     def _look_back(self) -> None:
         """Whether the file is an older copy of itself: the server has numbers that were given and are gone."""

@@ -30,6 +30,7 @@ class _Hole:
     opening: Opening
     first: int
     last: int
+    reason: str = "corrupt_row"
 
     @property
     def count(self) -> int:
@@ -57,7 +58,23 @@ def lost(spool: Spool, periods: Mapping[Place, int], now: Instant) -> Iterator[E
     with no row of the module between them the last one tells the slots of all. Where nothing stands before, its share
     of the numbers is taken; what lies behind its last row is told as the edge's time off.
     """
-    holes = [hole for opening in openings(spool) for hole in _holes(spool, opening)]
+    return _gaps(spool, [hole for opening in openings(spool) for hole in _holes(spool, opening)], periods, now)
+
+
+def no_longer(spool: Spool, epoch: str, runs: Sequence[Run], periods: Mapping[Place, int], now: Instant) -> list[Entry]:
+    """Gap records for numbers of an epoch that the server asks for and that stand nowhere any more.
+
+    What was done with, of room or age, is `spool_cap`, the rest `corrupt_row`. `runs` are in order and not empty; more
+    than `MOST` are told as one. An epoch of which even the line is gone was before all that are here.
+    """
+    forgotten = Opening(0, epoch, "", 0, 0, "", runs[-1][1], runs[-1][1])
+    opening = next((opening for opening in openings(spool) if opening.id == epoch), forgotten)
+    told = runs if len(runs) <= MOST else [(runs[0][0], runs[-1][1])]
+    holes = [_Hole(opening, *run, "spool_cap" if run[1] <= opening.mark else "corrupt_row") for run in told]
+    return list(_gaps(spool, holes, periods, now))
+
+
+def _gaps(spool: Spool, holes: Sequence[_Hole], periods: Mapping[Place, int], now: Instant) -> Iterator[Entry]:
     for hole, following in zip_longest(holes, holes[1:]):
         beside = _look(spool, hole, periods)
         until = (following.opening.n, following.first) if following else (inf, inf)
@@ -112,7 +129,7 @@ def _of_modules(
         slots = round((after.bt - begin) / period)
         if slots > 0:
             end_ts = after.about.ts - after.about.bt + after.bt
-            yield gap(after.about, now, "corrupt_row", hole.told(end_ts - slots * period, end_ts, slots))
+            yield gap(after.about, now, hole.reason, hole.told(end_ts - slots * period, end_ts, slots))
 
 
 def _look(spool: Spool, hole: _Hole, periods: Mapping[Place, int]) -> _Beside:
@@ -145,4 +162,4 @@ def _nearest(rows: Iterable[Sequence[Any]], periods: Mapping[Place, int], *, end
 def _nobodys(hole: _Hole, now: Instant, beside: _Beside) -> Entry:
     """Only its numbers are told: the slots are told elsewhere, or not even the modules are known."""
     slots = 0 if beside.before or beside.after else hole.count
-    return gap(about_edge(now, "gap"), now, "corrupt_row", hole.told(now.ts, now.ts, slots))
+    return gap(about_edge(now, "gap"), now, hole.reason, hole.told(now.ts, now.ts, slots))

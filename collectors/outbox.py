@@ -18,7 +18,8 @@ from cellherd.failpoint import failpoint
 from collectors.adoption import Kept, Opening, adopt, count_again, cut_off, openings, rows_of
 from collectors.boots import Boots
 from collectors.entries import Batch, Entry, Instant, Numbered, checksum, compact, gaps, moved, nowhere, slots_told
-from collectors.holes import lost
+from collectors.holes import Place, lost
+from collectors.replaying import Replaying
 from collectors.shedding import Shedding
 from collectors.spool import BROKEN, REFUSED, Epoch, Identity, Spool, Stored
 
@@ -58,6 +59,7 @@ class Outbox:
         self._spool = Spool(path, cap_bytes)
         self._shedding = Shedding(self._spool)
         self._full = int(cap_bytes * ROOM)
+        self._replaying = Replaying(self._spool)
         self._owed: list[Entry] = []
         self._commits = 0
         self.stream, self.client, self.drops = self._spool.meta(clock.wall(), identity)
@@ -111,6 +113,7 @@ class Outbox:
         rows = [self._numbered(entry) for entry in said]
         self._spool.insert(self._now, rows, [entry.body for entry in said])
         self._spool.commit()
+        self._replaying.committed(rows, said)
         failpoint("outbox.after_commit")
         self._owed.clear()
         self.committed = self._now.last
@@ -188,13 +191,18 @@ class Outbox:
         self.reject(rows)
         return len(rows)
 
-    def replay(self, stream: str, epoch: str, first: int, last: int) -> int:
-        """The server wants these numbers again, receipt or not. Returns how many of them are still kept."""
-        known = self._spool.known(epoch)
-        if known is None or stream != self.stream:
+    def replay(self, stream: str, epoch: str, first: int, last: int, periods: Mapping[Place, int] | None = None) -> int:
+        """The server wants these numbers again, receipt or not. Returns how many of them are still kept.
+
+        What is gone becomes a gap with the next commit, once; `periods` (ms by module) tell how many slots it held.
+        """
+        first = max(first, 1)
+        if stream != self.stream or first > last:
             return 0
         self._spool.begin()
-        return self._spool.again(known, max(first, 1), min(last, known.last))
+        back, gone = self._replaying.answer(epoch, (first, last), periods or {}, self.instant())
+        self._owed += gone
+        return back
 
     def before(self, limit: int) -> Iterator[Reading]:
         """The newest rows of earlier epochs, newest first, with their bodies: what was known before this opening."""
@@ -210,6 +218,7 @@ class Outbox:
         taken = sum(adopt(self._spool, replace(opening, n=0), rows) for opening, rows in other.holdings())
         count_again(self._spool)
         self._spool.commit()
+        self._replaying = Replaying(self._spool)
         self.renew()
         return taken
 
@@ -222,7 +231,7 @@ class Outbox:
         self._now = self._spool.open_epoch(self.instant())
         self.committed = 0
 
-    def tell_lost(self, note: Entry, periods: Mapping[tuple[str, str], int]) -> None:
+    def tell_lost(self, note: Entry, periods: Mapping[Place, int]) -> None:
         """After a salvage: commit the note and gaps for all numbers that are gone, so that they are told once."""
         gone = list(lost(self._spool, periods, self.instant()))
         self._spool.begin()

@@ -14,6 +14,7 @@ from random import Random
 from cellherd.failpoint import failpoint
 from collectors import pace
 from collectors.entries import Batch, Numbered, batches
+from collectors.holes import Place
 from collectors.messages import Whose, message
 from collectors.orders import Receipt, Replay
 from collectors.outbox import Outbox
@@ -134,10 +135,10 @@ class Sender:
                 self._halve(batch)
                 self._flights = [flight for flight in self._flights if flight.batch is not batch]
 
-    def replay(self, replay: Replay) -> None:
-        """The server wants something again."""
-        back = self._outbox.replay(replay.stream, replay.epoch, replay.first, replay.last)
-        log.info("the server asks for %d to %d again: %d of them are kept", replay.first, replay.last, back)
+    def replay(self, replay: Replay, periods: Mapping[Place, int] | None = None) -> None:
+        """The server wants something again. `periods` are ms by module, for what is gone."""
+        back = self._outbox.replay(replay.stream, replay.epoch, replay.first, replay.last, periods)
+        log.info("the server asks for %d to %d again: %d rows are sent again", replay.first, replay.last, back)
         self._more = True
 
     def reconnected(self, lost: float | None = None) -> None:

@@ -48,6 +48,40 @@ def ingest_run(
     run(loaded, home, stop, registry)
 
 
+def ingest_status(
+    state: State = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show each edge: when it was heard of, what waits in its outbox, and how many of its numbers never came.
+
+    Numbers that never came are on their way, wait in the edge's backlog, or are asked for again by the running ingester
+    (`replay.after_s`). As of the last few seconds; the ingester need not run.
+
+    Example: cellherd ingest status --state /var/lib/cellherd
+    """
+    from pipeline.ingest.edges import Edge  # noqa: PLC0415 - as the next one
+    from pipeline.ingest.ledger import Ledger  # noqa: PLC0415 - msgspec takes a moment; `deadletter list` must not
+    from pipeline.ingest.replays import missing  # noqa: PLC0415 - as above
+
+    path = _home(state, "ledger.sqlite")
+    ledger, table = Ledger(path), Table("edge", "online", "last heard of", "waits there", "never came", box=None)
+    found = ledger.edges()
+    for told in found:
+        edge = Edge(status=dict(told["status"]))
+        count = sum(last - first + 1 for _, first, last in missing(ledger, str(told["edge"]), edge))
+        names = ("edge", "online", "last_seen", "depth")
+        shown = {name: told[name] for name in names} | {"missing": count}
+        if as_json:
+            typer.echo(json.dumps(shown))
+        online, depth = {1: "yes", 0: "no"}.get(told["online"], "?"), told["depth"]
+        table.add_row(
+            str(told["edge"]), online, as_text(told["last_seen"]), "?" if depth is None else str(depth), str(count)
+        )
+    ledger.close()
+    if not as_json:
+        Console().print(table if found else "no edge was heard of yet", markup=False)
+
+
 def deadletter_list(
     state: State = None,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
@@ -91,10 +125,14 @@ def deadletter_replay(
 
 
 def _letters(state: Path | None) -> DeadLetters:
-    path = (state or default_state()) / "deadletters.sqlite"
+    return DeadLetters(_home(state, "deadletters.sqlite"))
+
+
+def _home(state: Path | None, file: str) -> Path:
+    path = (state or default_state()) / file
     if not path.exists():
         raise CellherdError(f"{path.parent} is no ingester's state folder; give the right one with --state")
-    return DeadLetters(path)
+    return path
 
 
 def _told(letter: Letter) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Event, Thread
 from time import monotonic, perf_counter, time_ns
@@ -15,11 +15,13 @@ from pipeline.ingest.entry import Dead, Entry
 from pipeline.ingest.intake import Intake
 from pipeline.ingest.journal import Journal, JournalFull
 from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.replays import Replays
 from pipeline.ingest.subscriber import Message, Subscriber
 from pipeline.storing.storeroom import Stores
 
 RETRY_S = 1.0
 LETTERS_S = 5.0
+HOLES_S = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +34,7 @@ class Desk:
     ledger: Ledger
     letters: DeadLetters
     stores: Stores
+    replays: Replays
 
 
 class Committer:
@@ -44,7 +47,7 @@ class Committer:
     def __init__(self, desk: Desk, subscriber: Subscriber) -> None:
         self._desk, self._subscriber = desk, subscriber
         self._stopping = Event()
-        self.turned = self._looked = monotonic()
+        self.turned = self._looked = self._sought = monotonic()
         self.trouble = ""
         self.recoveries = 0
         self.commits, self.commit_s, self.receipts = 0, 0.0, 0
@@ -76,13 +79,20 @@ class Committer:
         self._keep(outcomes)
         failpoint("journal-synced")
         receipts = [*desk.intake.receipts.due(monotonic(), time_ns() // 1_000_000, desk.ledger.seen)]
-        self._subscriber.done(messages, receipts)
         self.receipts += len(receipts)
+        self._subscriber.done(messages, [*receipts, *self._requests()])
         if desk.journal.due():
             self._seal()
         if self.turned - self._looked >= LETTERS_S:
             self._looked = self.turned
             self._take_letters_again()
+
+    def _requests(self) -> Iterable[tuple[str, bytes]]:
+        """For numbers that never came."""
+        if self.turned - self._sought < HOLES_S:
+            return ()
+        self._sought = self.turned
+        return self._desk.replays.due(self.turned, self._desk.intake.edges.known)
 
     def _keep(self, outcomes: list[Entry | Dead | None]) -> None:
         entries = [one for one in outcomes if isinstance(one, Entry)]

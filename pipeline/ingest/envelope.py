@@ -20,6 +20,7 @@ Time = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Seq = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 IDENTITY = (b'"stream"', b'"epoch"', b'"seq"')
 _HEX = re.compile(r"[0-9a-f]{32}:[0-9a-f]{16}")
+_EPOCH = re.compile(r"[0-9a-f]{16}")
 _BOOT = re.compile(r"[0-9a-f]{8}")
 
 
@@ -55,6 +56,14 @@ class _Serial(msgspec.Struct):
     serial: str | int | None = None
 
 
+class _Gone(msgspec.Struct):
+    """Of a gap: numbers that the edge has no more."""
+
+    from_seq: Seq
+    to_seq: Seq
+    of_epoch: str
+
+
 class _When(msgspec.Struct):
     ts: Time
     bt: Time
@@ -64,6 +73,7 @@ class Envelope(NamedTuple):
     """Whose message it is. `seqs` are distinct and in order.
 
     `info` records only: `serial` ("" = none), and `when` it was said, as edge clock UTC ms and boot clock ms.
+    `gap` records only: `gone`, an epoch and its first and last number that the edge has no more.
     """
 
     stream: str
@@ -74,12 +84,14 @@ class Envelope(NamedTuple):
     sent_bt: int
     serial: str | None = None
     when: tuple[int, int] | None = None
+    gone: tuple[str, int, int] | None = None
 
 
 _readings = msgspec.json.Decoder(_Readings).decode
 _record = msgspec.json.Decoder(_Record).decode
 _numbers = msgspec.json.Decoder(_Numbers).decode
 _serial = msgspec.json.Decoder(_Serial).decode
+_gone = msgspec.json.Decoder(_Gone).decode
 _when = msgspec.json.Decoder(_When).decode
 parse_topic = lru_cache(maxsize=100_000)(topics.parse)
 
@@ -126,10 +138,22 @@ def _opened_record(topic: Topic, head: _Record, text: bytes) -> Envelope:
     _check(topic, head)
     if head.event not in wire.EVENTS:
         raise BadPayload("schema", f"event {head.event[:40]!r} is unknown")
-    if head.event != "info":
-        return Envelope(head.stream, head.epoch, [head.seq], head.boot, head.clk, head.sent_bt)
-    serial = str(_serial(head.body).serial or "")
-    return Envelope(head.stream, head.epoch, [head.seq], head.boot, head.clk, head.sent_bt, serial, _said_at(text))
+    envelope = Envelope(head.stream, head.epoch, [head.seq], head.boot, head.clk, head.sent_bt)
+    if head.event == "gap":
+        return envelope._replace(gone=_no_more(head.body))
+    if head.event == "info":
+        return envelope._replace(serial=str(_serial(head.body).serial or ""), when=_said_at(text))
+    return envelope
+
+
+def _no_more(body: msgspec.Raw) -> tuple[str, int, int] | None:
+    """What a gap tells of numbers, None where it tells of polls only, or of nothing that makes sense."""
+    try:
+        found = _gone(body)
+    except msgspec.DecodeError:
+        return None
+    sound = _EPOCH.fullmatch(found.of_epoch) and found.from_seq <= found.to_seq
+    return (found.of_epoch, found.from_seq, found.to_seq) if sound else None
 
 
 def _said_at(text: bytes) -> tuple[int, int] | None:

@@ -61,6 +61,7 @@ def _intake(status: Status, now: int) -> Iterator[Metric]:
         ("readings", "Readings and records taken in for the first time.", status["kept"]),
         ("duplicates", "Readings and records that were known already.", status["duplicates"]),
         ("receipts", "Receipts given to edges.", status["receipts"]),
+        ("replays", "Requests to edges for numbers that never came.", status["replays"]),
         ("dead_letters_dropped", "Dead letters dropped for want of room.", status["dead"]["dropped"]),
     ):
         yield CounterMetricFamily(f"cellherd_{name}", about, value)
@@ -116,6 +117,11 @@ def _edges(status: Status) -> Iterator[Metric]:
     for name, ts in status["edges"].items():
         seen.add_metric([name], ts / 1000)
     yield seen
+    about = "Numbers that an edge knows of and that never came, those on their way too."
+    missing = GaugeMetricFamily("cellherd_edge_numbers_missing", about, labels=["edge"])
+    for name, count in status["missing"].items():
+        missing.add_metric([name], count)
+    yield missing
 
 
 def resident(pid: int) -> int:

@@ -110,6 +110,9 @@ class Intake:
         if envelope.serial is not None:
             place = (topic.edge, topic.stack, topic.module)
             self._ledger.identity.learn(place, envelope.serial, _said(envelope, offset, arrival_ts))
+        if envelope.gone is not None:
+            epoch, first, last = envelope.gone
+            self._ledger.tell((topic.edge, envelope.stream, epoch), first, last)
         return None if envelope.clk == "ntp" else offset
 
     def _refuse(self, topic: Topic, payload: bytes, error: BadPayload) -> None:
@@ -117,6 +120,8 @@ class Intake:
         if found is not None:
             stream, epoch, seqs = found
             self.receipts.refuse((topic.edge, stream, epoch), seqs, error.code)
+            if len(seqs) == 1 and topic.edge in self._sites:  # of several the good ones come again
+                self._ledger.tell((topic.edge, stream, epoch), seqs[0], seqs[0])
 
     def _dead(self, topic: str, payload: bytes, arrival_ts: int, error: BadPayload) -> Dead:
         self.counts.dead += 1

@@ -57,6 +57,16 @@ class Intervals:
             raise KeyError(number)
         return self._first[at], self._last[at]
 
+    def after_run(self, number: int) -> int:
+        """The first number from `number` on that is not in."""
+        at = bisect_left(self._last, number)
+        return self._last[at] + 1 if at < len(self._first) and self._first[at] <= number else number
+
+    def begins(self, number: int) -> int | None:
+        """The first number from `number` on that is in, None if there is none."""
+        at = bisect_left(self._last, number)
+        return max(number, self._first[at]) if at < len(self._first) else None
+
     def upto(self) -> int:
         """Up to which number everything from 1 on is in; 0 if 1 is not."""
         return self._last[0] if self._first and self._first[0] <= 1 else 0
@@ -76,6 +86,19 @@ class Intervals:
         numbers = struct.unpack(f"<{len(blob) // 8}q", blob)
         found._first, found._last = list(numbers[: len(numbers) // 2]), list(numbers[len(numbers) // 2 :])
         return found
+
+
+def holes(last: int, *known: Intervals) -> Iterator[Run]:
+    """The runs of 1..last that are in none of these sets, in order."""
+    at = 1
+    while at <= last:
+        begin = max(one.after_run(at) for one in known)
+        if begin > at:
+            at = begin
+            continue
+        ends = [begins - 1 for one in known if (begins := one.begins(at)) is not None]
+        yield at, min([last, *ends])
+        at = min([last, *ends]) + 1
 
 
 def runs_of(numbers: Iterable[int]) -> Iterator[Run]:

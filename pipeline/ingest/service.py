@@ -24,6 +24,7 @@ from pipeline.ingest.intake import Intake
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.pages import Pages
 from pipeline.ingest.registry import Registry
+from pipeline.ingest.replays import Replays
 from pipeline.ingest.running import only_one
 from pipeline.ingest.subscriber import Line, Subscriber
 from pipeline.lifeline import settle
@@ -52,7 +53,8 @@ class Ingester:
         self.journal = journal.Journal(folder, self.ledger.checkpointed() + 1, cap=cap, reserve=reserve)
         self.stores = stores
         self.subscriber = Subscriber(line)
-        desk = Desk(self.intake, self.journal, self.ledger, self.letters, stores)
+        self.replays = Replays(self.ledger, config.replay.after_s)
+        desk = Desk(self.intake, self.journal, self.ledger, self.letters, stores, self.replays)
         self.committer = Committer(desk, self.subscriber)
 
     def start(self) -> None:
@@ -104,6 +106,8 @@ class Ingester:
             "commits": self.committer.commits,
             "commit_s": self.committer.commit_s,
             "receipts": self.committer.receipts,
+            "missing": self.replays.missing(),
+            "replays": self.replays.requests,
             "sealed": self.journal.number - 1,
             "sinks": {
                 name: store | {"waited_s": self.journal.waited_s(int(store["at"]))}
