@@ -104,7 +104,7 @@ def measure(folder: Path, days: float, seconds: float, kbit: float) -> tuple[lis
         last.callback(publisher.stop)
         waiting: dict[tuple[str, int], float] = {}
         delays: list[float] = []
-        peak, connection, at, n = 0.0, 0, monotonic() + 10, 0
+        peak, connection, at, n = 0.0, 0, monotonic(), 0
         end = at + seconds
         while monotonic() < end:
             wake.wait(0.1)
@@ -112,7 +112,7 @@ def measure(folder: Path, days: float, seconds: float, kbit: float) -> tuple[lis
             while publisher.inbox:
                 order = parse(brokers.EDGE, *publisher.inbox.popleft())
                 (sender.receipt if isinstance(order, Receipt) else sender.replay)(order)  # type: ignore[arg-type]
-            if monotonic() >= at:
+            if connection and monotonic() >= at:
                 at, n = at + PERIOD_S, n + 1
                 committed = box.commit([made(n, m, box.instant().ts, box) for m in range(MODULES)])
                 sender.committed(committed)
@@ -121,7 +121,7 @@ def measure(folder: Path, days: float, seconds: float, kbit: float) -> tuple[lis
                 delays.append(monotonic() - waiting.pop(key))  # noqa: PERF401 - it takes from `waiting` as well
             if publisher.online.is_set():
                 if connection != publisher.connections:
-                    connection = publisher.connections
+                    connection, at = publisher.connections, monotonic()
                     sender.reconnected(publisher.lost)
                 sender.turn(monotonic())
             peak = max(peak, psutil.Process().memory_info().rss / 2**20)

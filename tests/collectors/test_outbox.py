@@ -14,7 +14,7 @@ import pytest
 
 from collectors import outbox as outbox_module
 from collectors import spool
-from collectors.entries import PACK, Entry, batches
+from collectors.entries import PACK, Batch, Entry, batches
 from collectors.outbox import Outbox
 from tests.collectors.outboxes import (
     MIB,
@@ -285,4 +285,15 @@ def test_killed_at_any_point_nothing_committed_is_lost_and_nothing_stands_twice(
     assert committed - receipted <= set(waiting)
     assert set(kept.values()) == {1}
     assert len(box.epochs()) == 3
+    box.close()
+
+
+def test_reading_one_message_does_not_walk_through_the_backlog(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    rows = box.commit([reading(n) for n in range(5000)])
+    batch = Batch(rows[0].epoch, tuple(row.seq for row in rows[:300:5]), rows[0].about)
+    steps = []
+    box._spool._db.set_progress_handler(lambda: steps.append(1), 1000)
+    assert len(box.read(batch)) == 60
+    assert len(steps) < 10, "thousands of steps of SQLite's machine; through all rows it would be about 40"
     box.close()

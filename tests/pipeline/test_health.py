@@ -36,7 +36,8 @@ def status(**changed: Any) -> dict[str, Any]:
         "connected": True, "messages": 9, "kept": 8, "duplicates": 1, "receipts": 3, "commits": 2, "commit_s": 0.5,
         "dead": {"kept": 4, "dropped": 5}, "journal_bytes": 100, "journal_trouble": "", "journal_free": 2**40,
         "journal_reserve": 2**29, "unsealed_s": 1.5, "sealed": 7, "memory": {"intake": 2**26}, "online": ["pi1"],
-        "edges": {"pi1": NOW}, "missing": {"pi1": 3}, "replays": 2, "sinks": {"archive": store(), "engine": store(at=5, waited_s=3.0)},
+        "edges": {"pi1": NOW}, "missing": {"pi1": 3}, "replays": 2,
+        "sinks": {"archive": store(), "engine": store(at=5, waited_s=3.0)},
     }  # fmt: skip
     return well | changed
 
