@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cellherd.clock import SystemClock
+from cellherd.clock import Clock, SystemClock
 from cellherd.errors import BadFrame, CellherdError, Silent
+from collectors.asking import Asker
 from collectors.commands_read import by_hand, by_stack
 from collectors.events import Device
 from collectors.links import Link, open_link
@@ -21,6 +22,8 @@ from collectors.links.capture import Recorder, read_capture
 from collectors.station import talk
 
 LISTEN_S = 0.5
+KEEP_S = 10.0
+"""What falls silent unless it is asked (a GX device) is asked no more often: each time it tells everything anew."""
 
 
 def capture(  # noqa: PLR0913, PLR0917 - each parameter is an option of the command
@@ -45,14 +48,16 @@ def capture(  # noqa: PLR0913, PLR0917 - each parameter is an option of the comm
     cellherd capture van -o van.jsonl    (a device of edge.toml; a cloud's keys stay in their files)
     """
     device = by_hand(name, link, address, ask=False) if name and link else by_stack(stack, config, address, ask=False)
-    known = device.driver
+    known, clock = device.driver, SystemClock()
     said = Text("")
     with closing(open_link(device.link, known)) as line, _new(out) as file:
-        recorder = Recorder(line, file, known, SystemClock().wall)
-        until = SystemClock().boot() + round(seconds * 1000)
-        step = _listening(recorder) if known.feed else _asking(device, recorder, period_s)
+        recorder = Recorder(line, file, known, clock.wall)
+        until = clock.boot() + round(seconds * 1000)
+        step = (
+            listening(device, recorder, period_s, SystemClock()) if known.feed else _asking(device, recorder, period_s)
+        )
         with suppress(KeyboardInterrupt), Console(stderr=True).status(f"recording {known.name}; Ctrl-C ends it"):
-            said = _record(step, lambda: SystemClock().boot() < until, file, round(max_mb * 1_000_000))
+            said = _record(step, lambda: clock.boot() < until, file, round(max_mb * 1_000_000))
     Console().print(said, end="")
     _tell(out, device.link)
 
@@ -78,9 +83,21 @@ def _record(step: Callable[[], None], time_left: Callable[[], bool], file: TextI
             return Text("")
 
 
-def _listening(line: Link) -> Callable[[], None]:
+def listening(device: Device, line: Link, period_s: float, clock: Clock) -> Callable[[], None]:
+    """A step of hearing what is said unasked; before it the driver's listed questions, where it must put them."""
+    known, due = device.driver, 0
+    asker = Asker(known, clock.boot())
+
     def step() -> None:
-        line.hear(LISTEN_S)
+        nonlocal due
+        now = clock.boot()
+        if now >= due and asker.free(now):
+            due = now + round(max(period_s, KEEP_S) * 1000)
+            asker.plan(device, known.poll)
+        pause = asker.speak(line, now)
+        chunk = line.hear(LISTEN_S if pause is None else min(pause, LISTEN_S))
+        if chunk is not None:
+            asker.other_master(chunk, now)
 
     return step
 
@@ -103,7 +120,7 @@ def _asking(device: Device, line: Link, period_s: float) -> Callable[[], None]:
 def _tell(path: Path, link: str) -> None:
     """What is in the file, read back as `replay` will read it."""
     _, exchanges = read_capture(path)
-    told = [exchange for exchange in exchanges if exchange.failed is None or exchange.answer]
+    told = [exchange for exchange in exchanges if exchange.answer]
     if not told:
         path.unlink()
         raise CellherdError(f"{link}: nothing was heard, so there is no file; `cellherd scan` finds the right settings")

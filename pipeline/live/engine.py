@@ -18,6 +18,7 @@ import polars as pl
 
 from cellherd import settings
 from pipeline.limits import MINUTE
+from pipeline.live.balance import after_sessions
 from pipeline.live.events import Event
 from pipeline.live.features import Run, Sample, runs
 from pipeline.live.holds import device_faults, hold_faults
@@ -116,6 +117,7 @@ def step(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
     if run.n > 1 or (last is not None and not hole):
         seen = (run.last.ts - run.first.ts) // (run.n - 1) if run.n > 1 else run.first.ts - (last or run.first).ts
         module.period = max(1000, (3 * module.period + seen) // 4)
+    run = after_sessions(module, run, profile, hole=hole)
     kept: set[str] = set()
     for event in recall(module, run, profile, kept, hole=hole):
         yield event

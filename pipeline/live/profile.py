@@ -58,6 +58,8 @@ class Profile:
     noisy_cells_below: str = ""
     apart_for_s: int = 0
     """Packs that are charged one after the other may be this long apart in charge; 0 = they stand in parallel."""
+    failing_sessions: int = 0
+    """So many stays at full must not have mended a cell that is off before it counts as failed; 0 = it does at once."""
     firmware_floor: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 

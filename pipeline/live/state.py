@@ -79,6 +79,8 @@ class Module(msgspec.Struct):
     sensors: list[tuple[int | None, int, int, int]] = []
     jumps: list[int] = []
     polls: tuple[int, int, int] = (0, 0, 0)
+    apart: tuple[int, int] | None = None
+    full_since: int = 0
     slept: int = 0
 
     def fresh(self) -> Module:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -18,14 +19,14 @@ from cellherd.cli import app_for
 from cellherd.clock import Quality, SystemClock
 from cellherd.errors import BadFrame, CellherdError, LinkError, Silent
 from cellherd.reading import Measured
-from collectors import watch
+from collectors import commands_capture, watch
 from collectors.commands_read import readings, shown
-from collectors.drivers import WHERE, driver
+from collectors.drivers import WHERE, driver, victron_venus
 from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import Running, emulator, start
 from collectors.events import Device, Record, Sample
-from collectors.kernel import Answer, Driver, Request
+from collectors.kernel import Answer, Driver, Request, refuse_unless_permitted
 from collectors.links import Link
 from collectors.links.capture import Recorder, Replay
 from collectors.station import Port, talk
@@ -135,6 +136,60 @@ def test_what_talks_by_itself_is_recorded_as_it_is_heard(shunt: Running, tmp_pat
     file = tmp_path / "shunt.jsonl"
     call("capture", "--driver", "victron_vedirect", "--link", shunt.link, "-o", str(file), "--seconds", "1")
     assert "state of charge" in call("replay", str(file))
+
+
+@dataclass
+class Dozing:
+    """A GX device: a whole round after each keep-alive, and then nothing. `awake` is False where it never answers."""
+
+    awake: bool = True
+    asked: list[Request] = field(default_factory=list)
+    inbox: deque[bytes] = field(default_factory=deque)
+
+    def ask(self, request: Request, *, address: int) -> Answer:
+        refuse_unless_permitted(driver("victron_venus"), request)
+        self.asked.append(request)
+        push = emulator("victron_venus").push
+        assert push is not None
+        self.inbox += push({512: Battery(Plan()).truth()}) * 3 if self.awake else []
+        return b""
+
+    def hear(self, timeout: float) -> bytes | None:
+        return self.inbox.popleft() if self.inbox else None
+
+    def close(self) -> None:
+        return
+
+
+def test_a_gx_device_is_kept_talking_while_it_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, gx = tmp_path / "gx.jsonl", Dozing()
+    monkeypatch.setattr(commands_capture, "open_link", lambda link, known: gx)
+    words = ("capture", "--driver", "victron_venus", "--link", "mqtt:gx:1883/c0619ab1b2c3", "-o", str(file))
+    said = call(*words, "--max-mb", "0.02")
+    assert gx.asked == [victron_venus.KEEP_ALIVE]
+    assert "answers in" in said
+    assert "16: 3." in call("replay", str(file))
+
+
+def test_a_gx_device_that_says_nothing_has_given_no_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, gx = tmp_path / "gx.jsonl", Dozing(awake=False)
+    monkeypatch.setattr(commands_capture, "open_link", lambda link, known: gx)
+    words = ("capture", "--driver", "victron_venus", "--link", "mqtt:gx:1883/c0619ab1b2c3", "-o", str(file))
+    with pytest.raises(CellherdError, match="nothing was heard"):
+        call(*words, "--seconds", "3.5")
+    assert gx.asked
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(("name", "times"), [("victron_venus", 4), ("daly_can", 0), ("victron_can", 0)])
+def test_only_what_falls_silent_is_asked_in_a_capture_and_then_each_ten_seconds(name: str, times: int) -> None:
+    clock, line = Hand(), Dozing()
+    step = commands_capture.listening(Device("gx", driver(name), "", 512, {}), line, 0.2, clock)
+    until = clock.now + 35_000
+    while clock.now < until:
+        step()
+        clock.now += 100
+    assert line.asked == [victron_venus.KEEP_ALIVE] * times
 
 
 def test_a_full_file_ends_a_capture_and_says_so(pack: Running, tmp_path: Path) -> None:
