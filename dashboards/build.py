@@ -20,7 +20,6 @@ from dashboards.pipeline import pipeline
 from dashboards.site import site
 
 DASHBOARDS: tuple[Callable[[], Dashboard], ...] = (home, site, module, lockouts, degradation, mismatch, pipeline)
-OUT = Path(__file__).parent / "out"
 
 
 def built() -> dict[str, str]:

@@ -9,9 +9,7 @@ import typer
 
 from cellherd.config import read_secret
 from cellherd.errors import CellherdError
-from dashboards.build import OUT, built, stale, write
-from dashboards.push import Grafana
-from dashboards.push import push as send
+from dashboards import OUT
 
 
 def build(
@@ -22,6 +20,8 @@ def build(
 
     Example: cellherd dashboards build --out /var/lib/grafana/dashboards
     """
+    from dashboards.build import stale, write  # noqa: PLC0415 - grafanalib is heavy; --help must not wait for it
+
     if not check:
         for path in write(out):
             typer.echo(path)
@@ -37,6 +37,10 @@ def push(
 
     Example: cellherd dashboards push --url https://grafana.example --token-file grafana-token
     """
+    from dashboards.build import built  # noqa: PLC0415 - as above
+    from dashboards.push import Grafana  # noqa: PLC0415
+    from dashboards.push import push as send  # noqa: PLC0415
+
     token = read_secret(str(token_file))
     if not token:
         raise CellherdError(f"{token_file} is empty; it holds the token of a service account of Grafana")

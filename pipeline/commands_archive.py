@@ -13,10 +13,6 @@ from rich.table import Table
 from cellherd.clock import SystemClock
 from cellherd.config import load_fleet
 from cellherd.paths import default_state
-from pipeline.nightly.chores import kept
-from pipeline.nightly.diary import Diary
-from pipeline.nightly.morning import archive_of
-from pipeline.stores.upkeep import held
 
 Config = Annotated[Path, typer.Option(help="fleet.toml", envvar="CELLHERD_CONFIG")]
 State = Annotated[Path | None, typer.Option(help="State folder.")]
@@ -30,6 +26,10 @@ def upkeep(config: Config = Path("fleet.toml"), state: State = None) -> None:
 
     Example: cellherd archive upkeep --config /etc/cellherd/fleet.toml
     """
+    from pipeline.nightly.chores import kept  # noqa: PLC0415 - Polars and Delta are heavy; --help must not wait for them
+    from pipeline.nightly.diary import Diary  # noqa: PLC0415
+    from pipeline.nightly.morning import archive_of  # noqa: PLC0415
+
     fleet, folder = load_fleet(config), state or default_state()
     diary = Diary(folder / "nightly.db")
     try:
@@ -52,6 +52,9 @@ def show(config: Config = Path("fleet.toml"), state: State = None) -> None:
 
     Example: cellherd archive show
     """
+    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - as above
+    from pipeline.stores.upkeep import held  # noqa: PLC0415
+
     fleet = load_fleet(config)
     table = Table("table", "days", "files", "MB", "kept", box=None)
     for name, one in held(archive_of(fleet, state or default_state())).items():

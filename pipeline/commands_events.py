@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cellherd.clock import SystemClock, as_text
-from cellherd.config import FleetConfig, load_fleet
+from cellherd.clock import SystemClock
+from cellherd.config import load_fleet
 from cellherd.errors import CellherdError
-from cellherd.fault_words import CUTS
-from cellherd.faults import catalogue
 from cellherd.paths import default_state
-from pipeline.live.events import frame
-from pipeline.live.replay import replay
-from pipeline.live.store import late_days, recent, replayed
-from pipeline.nightly.morning import archive_of
-from pipeline.words import place, quantity
+from pipeline.days import day_of
 
 Config = Annotated[Path, typer.Option(help="fleet.toml", envvar="CELLHERD_CONFIG")]
 State = Annotated[Path | None, typer.Option(help="State folder.")]
@@ -42,6 +35,8 @@ def list_events(  # noqa: PLR0913, PLR0917 - each parameter is an option that a 
     """
     fleet, folder = load_fleet(config), state or default_state()
     first = day_of(since) if since else datetime.fromtimestamp(SystemClock().wall() / 1000, UTC).date() - timedelta(7)
+    from pipeline.live.history import gathered, told  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
+
     rows = gathered(fleet, folder, first)
     shown = [row for row in rows if site in (None, row["site"]) and module in (None, row["module"])]
     if not shown:
@@ -53,24 +48,6 @@ def list_events(  # noqa: PLR0913, PLR0917 - each parameter is an option that a 
         if explain:
             table.add_row("", "", "", *(json.dumps(json.loads(row["evidence"] or "{}")),), "", "")
     Console().print(table)
-
-
-def gathered(fleet: FleetConfig, folder: Path, first: date) -> list[dict[str, Any]]:
-    """Events of the archive and of the live engine, each once, oldest first."""
-    stored = archive_of(fleet, folder).scan("event").filter(pl.col("date") >= first).collect()
-    live = frame([row for row in recent(folder / "live.sqlite") if row["date"] >= first])
-    return pl.concat([stored, live]).unique("event_id", keep="first").sort("ts").to_dicts()
-
-
-def told(row: dict[str, Any], fleet: FleetConfig) -> tuple[str, ...]:
-    """One event as a line of words."""
-    fault = catalogue().get(row["fault"])
-    word = {"enter": "began", "leave": "ended", "note": "note"}[row["phase"]]
-    much = quantity(row["value"], row["value_unit"]) if row["value"] is not None else ""
-    much += f" (limit {quantity(row['threshold'], row['value_unit'])})" if much and row["threshold"] is not None else ""
-    cut = CUTS.get(row["cuts"], "") if row["cuts"] not in (None, "none") and row["phase"] == "enter" else ""
-    note = f" [{row['code']}]" if row["phase"] == "note" and row["code"] else ""
-    return as_text(row["ts"]), word, place(row, fleet), (fault.title if fault else row["fault"]) + note, much, cut
 
 
 def replay_events(
@@ -93,26 +70,9 @@ def replay_events(
         raise CellherdError(
             f"no site {site!r} in fleet.toml; there are {', '.join(s.id for s in fleet.site) or 'none'}"
         )
-    registry = {(entry.site, entry.stack, entry.id): entry for entry in fleet.module}
+    from pipeline.live.history import again, late  # noqa: PLC0415 - as above
+
     if day:
-        typer.echo(f"{day}: {replay(archive_of(fleet, folder), day_of(day), sites, registry)} new events")
+        typer.echo(f"{day}: {again(fleet, folder, day_of(day), sites)} new events")
         return
     typer.echo(f"late days: {late(fleet, folder)} new events")
-
-
-def late(fleet: FleetConfig, folder: Path) -> int:
-    """Replay every day that the live engine had late readings of. Returns how many events were new."""
-    archive, new = archive_of(fleet, folder), 0
-    registry = {(entry.site, entry.stack, entry.id): entry for entry in fleet.module}
-    for site, day, readings in late_days(folder / "live.sqlite"):
-        new += replay(archive, date.fromisoformat(day), [site], registry)
-        replayed(folder / "live.sqlite", site, day, readings)
-    return new
-
-
-def day_of(text: str) -> date:
-    """A day as a person types it. Raises CellherdError."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise CellherdError(f"{text!r} is no date; write it as 2026-06-01") from None

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
 from cellherd.clock import SystemClock, as_text
-from cellherd.config import FleetConfig, load_fleet
+from cellherd.config import load_fleet
 from cellherd.errors import CellherdError
 from cellherd.fault_search import Use, find, nearest
 from cellherd.faults import UNKNOWN, Fault, catalogue
 from cellherd.paths import default_state
-from pipeline.nightly.morning import archive_of
-from pipeline.schema import EVENT
-from pipeline.stores.archive import Archive
-
-OPERATOR = "operator"
-"""Origin of these events, and the name under which they are written."""
 
 
 def add(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person types
@@ -43,6 +35,9 @@ def add(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person t
 
     Example: cellherd faults add --site barn --stack s1 --module m2 --brand ecoflow E6
     """
+    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
+    from pipeline.stores.typed_in import OPERATOR, place, store  # noqa: PLC0415
+
     fleet = load_fleet(config)
     use, fault = meaning(" ".join(code), brand)
     seen = at.replace(tzinfo=UTC) if at else datetime.fromtimestamp(SystemClock().wall() // 1000, UTC)
@@ -53,6 +48,7 @@ def add(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person t
         "date": seen.date(),
         "cell": None if cell is None else cell - 1,
         **said(use, fault, " ".join(code)),
+        "origin": OPERATOR,
         "evidence": json.dumps({"note": note}) if note else None,
     }
     store(archive, event)
@@ -77,17 +73,6 @@ def meaning(query: str, brand: str | None) -> tuple[Use | None, Fault]:
     return (found.uses[0] if found.uses else None), catalogue()[ids.pop() if ids else UNKNOWN]
 
 
-def place(fleet: FleetConfig, archive: Archive, site: str, stack: str, module: str) -> dict[str, str]:
-    """The columns that say where, and which battery stands there. Raises CellherdError for an unknown site."""
-    edges = {known.id: known.edge for known in fleet.site}
-    if site not in edges:
-        raise CellherdError(f"no site {site!r} in fleet.toml; there are {', '.join(edges) or 'none yet'}")
-    here = (pl.col("site") == site) & (pl.col("stack") == stack) & (pl.col("module") == module)
-    known = archive.scan("device_info").filter(here).sort("ts").select(pl.col("unit").last()).collect()
-    unit = str(known["unit"].first() or f"{site}.{stack}.{module}.1")
-    return {"edge": edges[site], "site": site, "stack": stack, "module": module, "unit": unit, "kind": "module"}
-
-
 def said(use: Use | None, fault: Fault, code: str) -> dict[str, object]:
     """The columns that say what."""
     return {
@@ -96,18 +81,7 @@ def said(use: Use | None, fault: Fault, code: str) -> dict[str, object]:
         "severity": fault.severity,
         "priority": fault.priority,
         "cuts": fault.cuts,
-        "origin": OPERATOR,
         "vendor": use.brand if use else None,
         "interface": use.word.where if use else None,
         "code": use.name if use else code,
     }
-
-
-def store(archive: Archive, event: dict[str, object]) -> None:
-    """Append the event, unless it is there already."""
-    named = "|".join(str(event[key]) for key in ("site", "stack", "module", "code", "ts"))
-    name = sha256(named.encode()).hexdigest()[:32]
-    known = archive.scan("event").filter(pl.col("event_id") == name).select(pl.len()).collect().item()
-    if not known:
-        frame = pl.DataFrame([{**event, "event_id": name, "episode": name}], schema=EVENT)
-        archive.append("event", frame, app_id=OPERATOR, version=(archive.version("event", OPERATOR) or 0) + 1)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
 from cellherd.config import load_fleet
 from cellherd.paths import default_state
 from cellherd.topics import is_id
-from pipeline.measured.bring import bring, opened, readings, stream_of
 from pipeline.measured.mapping import mapping, presets
-from pipeline.nightly.morning import archive_of
 
 
 def import_(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person types
@@ -29,6 +26,9 @@ def import_(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
 
     Example: cellherd archive import data_sys_7.csv --as battgp --site returned --module sys7
     """
+    from pipeline.measured.bring import bring, opened, readings, stream_of  # noqa: PLC0415 - Polars is heavy; --help must not wait
+    from pipeline.nightly.morning import archive_of  # noqa: PLC0415
+
     form, archive = mapping(how), archive_of(load_fleet(config), state or default_state())
     for path in files:
         name = (module or path.stem).lower()
@@ -38,6 +38,6 @@ def import_(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
         stream, place = stream_of(path), {"edge": site, "site": site, "stack": stack, "module": name, "kind": "module"}
         frame = readings(opened(path), form, place, stream)
         added = bring(archive, frame, stream)
-        dates = frame["date"].sort().cast(pl.String)
-        days = f"{dates[0]} to {dates[-1]}" if frame.height else "no row with a time"
+        dates = [str(day) for day in (frame["date"].min(), frame["date"].max())]
+        days = f"{dates[0]} to {dates[1]}" if frame.height else "no row with a time"
         typer.echo(f"{path}: {frame.height:,} readings, {days}; {added:,} of them are new here")

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
 from cellherd.clock import SystemClock
-from cellherd.config import FleetConfig, load_fleet, read_secret
+from cellherd.config import load_fleet, read_secret
 from cellherd.errors import CellherdError
 from cellherd.paths import default_state
-from pipeline.commands_events import day_of
-from pipeline.nightly.morning import archive_of, refused
-from pipeline.stores.archive import Archive
-from pipeline.stores.influx import InfluxWriter
-from pipeline.stores.influx_setup import Server
-from pipeline.stores.influx_setup import wanted as asked_for
-from pipeline.stores.refill import points
+from pipeline.days import day_of
 
-Wanted: TypeAlias = "tuple[Archive, tuple[date, date], str | None]"
-"""From where, which days, and which bucket (None: both)."""
 Config = Annotated[Path, typer.Option(help="fleet.toml", envvar="CELLHERD_CONFIG")]
 
 
@@ -42,11 +33,13 @@ def setup(
     fleet = load_fleet(config)
     if fleet.influx is None:
         raise CellherdError(f"{config} has no [influx]; add it with url and token_file, docs/configuration.md")
+    from pipeline.stores.influx_setup import Server, wanted  # noqa: PLC0415 - httpx is heavy; --help must not wait for it
+
     server = Server(fleet.influx, read_secret(str(admin_token_file)) or "")
     try:
         did = [
             line
-            for one in asked_for(fleet.influx, [installer.id for installer in fleet.installer], out)
+            for one in wanted(fleet.influx, [installer.id for installer in fleet.installer], out)
             for line in server.prepare(one, renew=renew)
         ]
     finally:
@@ -76,38 +69,13 @@ def fill(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person 
         raise CellherdError(f"--only {only}: there are live and nightly")
     first = day_of(since) if since else today - timedelta(days=7)
     days = (first, day_of(until) if until else today)
-    if out is not None:
-        _to_files(fleet, (archive_of(fleet, state or default_state()), days, only), out)
-    elif fleet.influx is None:
+    if out is None and fleet.influx is None:
         raise CellherdError(f"{config} has no [influx] with its url; --out FOLDER writes files")
+    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
+    from pipeline.stores.filling import to_files, to_influx  # noqa: PLC0415
+
+    wanted = (archive_of(fleet, state or default_state()), days, only)
+    if out is None:
+        to_influx(fleet, wanted)
     else:
-        _to_influx(fleet, (archive_of(fleet, state or default_state()), days, only))
-
-
-def _to_files(fleet: FleetConfig, wanted: Wanted, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (archive, days, only), sites, count = wanted, {site.id: site for site in fleet.site}, 0
-    with ExitStack() as stack:
-        files = {name: stack.enter_context((out / f"{name}.lp").open("wb")) for name in ("live", "nightly")}
-        for bucket, lines in points(archive, sites, days, only):
-            files[bucket].write(lines)
-            count += lines.count(b"\n")
-    typer.echo(f"{out}: {count} points from {days[0]} to {days[1]}")
-
-
-def _to_influx(fleet: FleetConfig, wanted: Wanted) -> None:
-    influx, count = fleet.influx, 0
-    archive, days, only = wanted
-    if influx is None:
-        return
-    for installer in sorted({site.installer for site in fleet.site}) if influx.by_installer() else [None]:
-        own = influx.of(installer or "")
-        sites = {site.id: site for site in fleet.site if installer in (None, site.installer)}
-        buckets, writer = {"live": own.bucket, "nightly": own.derived_bucket}, InfluxWriter(own, refused)
-        try:
-            for bucket, lines in points(archive, sites, days, only):
-                writer.write(buckets[bucket], lines)
-                count += lines.count(b"\n")
-        finally:
-            writer.close()
-    typer.echo(f"InfluxDB at {influx.url}: {count} points from {days[0]} to {days[1]}")
+        to_files(fleet, wanted, out)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from cellherd.errors import CellherdError
-from pipeline.schema import SCALAR_COLUMNS
-from pipeline.simulation import fleet
-from pipeline.simulation.deposit import Told, deposit, registry, yearly_profile
-from pipeline.simulation.plan import KINDS, FleetPlan
-from pipeline.stores.archive import Archive
 
 SURROGATE = 7
 POLARISATIONS = ("base", "strong", "varied")
@@ -54,33 +44,35 @@ def simulate(  # noqa: PLR0913, PLR0917 - each parameter is an option that a per
 
     Then: cellherd nightly --due --config herd/fleet.toml --state herd; cellherd report --config herd/fleet.toml
     """
-    flaws, kinds = _flaws(faults)
-    replayed, step_s = yearly_profile(profile) if profile else ((), 600)
     if polarisation not in POLARISATIONS:
         raise CellherdError(f"no polarisation {polarisation!r}; there are {', '.join(POLARISATIONS)}")
+    share, kinds = _flaws(faults)
+    said: dict[str, Any] = {"polarisation": polarisation, "flaws": share, "nominal_ah": _sizes(ah)}
+    from pipeline.simulation.deposit import yearly_profile  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
+    from pipeline.simulation.making import make, tell  # noqa: PLC0415
+    from pipeline.simulation.plan import KINDS, FleetPlan  # noqa: PLC0415
+
+    replayed, step_s = yearly_profile(profile) if profile else ((), 600)
     begin = start or datetime.now(UTC) - timedelta(days=days)
-    said: dict[str, Any] = {"polarisation": polarisation, "flaws": flaws, "kinds": kinds, "profile": replayed}
-    said |= {"nominal_ah": _sizes(ah), "start": begin.date(), "every": SURROGATE if surrogate else 1}
+    said |= {"kinds": kinds or tuple(KINDS), "profile": replayed, "profile_s": step_s}
+    said |= {"start": begin.date(), "every": SURROGATE if surrogate else 1, "chemistry": chemistry}
     said |= {"modules": modules, "days": days, "seed": seed, "period_s": period_s, "cells": cells}
-    plan = FleetPlan(**said, chemistry=chemistry, stack_size=stack_size, profile_s=step_s)
+    plan = FleetPlan(**said, stack_size=stack_size)
     if live:
-        _tell(plan)
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "fleet.toml").write_text(registry(plan, (out / "archive").resolve()), encoding="utf-8")
-    with _bar() as told:
-        count = deposit(plan, Archive(str(out / "archive")), out / "truth", told)
-    typer.echo(f"{out}: {count} readings of {modules} modules from {plan.start}, truth in {out / 'truth'}")
+        tell(plan)
+    else:
+        make(plan, out)
 
 
 def _flaws(text: str) -> tuple[float, tuple[str, ...]]:
+    """The share of modules with a flaw, and its kinds; none for all."""
     try:
         share = float(text)
     except ValueError:
         return 0.5, tuple(text.split(","))
     if not 0 <= share <= 1:
         raise CellherdError(f"--faults {text}: a share lies between 0 and 1")
-    return share, tuple(KINDS)
+    return share, ()
 
 
 def _sizes(text: str) -> tuple[float, ...]:
@@ -88,24 +80,3 @@ def _sizes(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise CellherdError(f"--ah {text!r}: write sizes as 50,100,280") from None
-
-
-@contextmanager
-def _bar() -> Iterator[Told]:
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("days", total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
-
-
-def _tell(plan: FleetPlan) -> None:
-    """A line a reading, in the order of time, with the names of cellherd.reading."""
-    for day in fleet.simulate(plan):
-        for row in day.readings.sort("ts", "unit").iter_rows(named=True):
-            said = {name: row[name] for name in SCALAR_COLUMNS if row[name] is not None}
-            lists = {"cell_mv": _list(row, "c", plan.cells), "temp_dc": _list(row, "t", 4)}
-            who = {name: row[name] for name in ("ts", "site", "stack", "module")}
-            typer.echo(json.dumps({**who, **said, **lists, "faults": (row["faults"] or "").split()}))
-
-
-def _list(row: dict[str, Any], letter: str, count: int) -> list[int | None]:
-    return [row[f"{letter}{i:02}"] for i in range(count)]

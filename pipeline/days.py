@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from cellherd.errors import CellherdError
+
 
 @dataclass(frozen=True, slots=True)
 class LocalDay:
@@ -28,6 +30,14 @@ def local_day(day: date, tz: str) -> LocalDay:
 def date_at(ts: int, tz: str) -> date:
     """The local date at a moment (UTC ms)."""
     return datetime.fromtimestamp(ts / 1000, ZoneInfo(tz)).date()
+
+
+def day_of(text: str) -> date:
+    """A day as a person types it. Raises CellherdError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise CellherdError(f"{text!r} is no date; write it as 2026-06-01") from None
 
 
 def _midnight(day: date, tz: str) -> int:

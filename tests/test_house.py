@@ -156,6 +156,28 @@ def test_the_help_opens_no_room() -> None:
     assert imported_by(code) & {*HEAVY, "collectors", "pipeline", "dashboards", "pydantic"} == set()
 
 
+@pytest.mark.parametrize("option", ["--help", "--no-such-option"])
+def test_no_command_opens_anything_heavy_before_it_is_known_what_is_wanted(option: str) -> None:
+    program = """
+import contextlib, io, sys
+from cellherd import cli
+for command in cli.COMMANDS:
+    sys.argv = ["cellherd", *command.words.split(), OPTION]
+    before, said = set(sys.modules), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            assert (ended.code in (0, None)) == (OPTION == "--help"), (command.words, said.getvalue())
+    heavy = {name.partition(".")[0] for name in set(sys.modules) - before} & HEAVY
+    if heavy:
+        print(command.words, *sorted(heavy), sep=";")
+"""
+    told = f"OPTION, HEAVY = {option!r}, {HEAVY | {'vl_convert', 'numba', 'pandas'}!r}\n{program}"
+    run = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == []
+
+
 def test_the_edge_imports_nothing_heavy() -> None:
     code = (
         "import collectors.commands_edge, collectors.commands, collectors.drivers as d\n[d.driver(n) for n in d.WHERE]"

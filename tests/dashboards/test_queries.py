@@ -13,7 +13,7 @@ from cellherd.cli import app_for
 from dashboards.answering import Shown, answer
 from dashboards.build import DASHBOARDS, dashboard
 from dashboards.check_queries import Server, differences, faults, table
-from dashboards.commands_check import FOR_MANY
+from dashboards.checking import FOR_MANY
 from dashboards.points import Points, read
 from dashboards.questions import BY_PAGE
 from tests.dashboards.fleet import written

@@ -10,8 +10,9 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from cellherd.errors import CellherdError
-from pipeline.commands_validate import validate, verdict
+from pipeline.commands_validate import validate
 from pipeline.validation import bars, checks
+from pipeline.validation.judging import verdict
 from pipeline.validation.row import Row
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -29,7 +29,8 @@ def test_the_engine_sees_what_is_there_and_nothing_else(name: str) -> None:
     assert [one for one in heard if one[1] not in also] == expected
 
 
-CUT = {"cell_group_failing": 7, "a_cell_of_ecoflow_has_failed_after_three_balance_sessions": 13, "repeat_lockout": 5, "early_charge_cutoff": 37, "overheating_without_load": 40,
+CUT = {"cell_group_failing": 7, "a_cell_of_ecoflow_has_failed_after_three_balance_sessions": 13,
+       "repeat_lockout": 5, "early_charge_cutoff": 37, "overheating_without_load": 40,
        "soc_stuck": 50, "cell_reading_erratic": 50, "charge_undertemperature_protection": 3}  # fmt: skip
 
 
