@@ -183,8 +183,11 @@ def _registers(start: int, count: int) -> Reads:
 
 
 def poll(address: int) -> Conversation:
-    """The system as a bank, and every module of every pile with its cells."""
-    (system,) = measure(SYSTEM, (yield from _registers(SYSTEM, BLOCK_SIZE)))
+    """The system as a bank, and every module of every pile with its cells. Raises BadFrame where it is no Force."""
+    data = yield from _registers(SYSTEM, BLOCK_SIZE)
+    (system,) = measure(SYSTEM, data)
+    if (system.soc_pm or 0) > 1000:
+        raise BadFrame(f"a charge of {system.soc_pm} per mille: these are not the registers of a Force", data)
     modules: list[Measured] = []
     for pile in range(min(max(int(system.info.get("piles", 1)), 1), MOST_PILES)):
         with suppress(Unsupported):

@@ -36,7 +36,8 @@ def cell_month(
     )
     resists = resistances(cell_day, day).select(*CELL, ratio="ratio_30", steps="steps_30", ohm="r_30")
     rows = sums.sort(CELL).join(resists, on=CELL, how="left").join(gaps, on=CELL, how="left")
-    rests = _rests(anchors.filter(pl.col("state") == "rest"), limits)
+    counts = cell_day.group_by(UNIT).agg(coarse=_coarse(limits))
+    rests = _rests(anchors.filter(pl.col("state") == "rest").join(counts, on=UNIT, how="left"), limits)
     return (
         rows.join(rests, on=CELL, how="left")
         .sort(CELL)
@@ -59,10 +60,23 @@ def cell_month(
     )  # fmt: skip
 
 
+def _coarse(limits: Limits) -> pl.Expr:
+    """Whether all that a unit's cells showed in the window are whole steps of a device that counts in such."""
+    shown = (pl.col(name) % limits.coarse_mv == 0 for name in ("min_mv", "max_mv"))
+    return pl.all_horizontal(shown).all()
+
+
 def _rests(rests: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
-    """By cell over low rests: rest_deficit, rests, and its growth (share an hour; mA once it is times nominal)."""
+    """By cell over low rests: rest_deficit, rests, and its growth (share an hour; mA once it is times nominal).
+
+    Of a unit that counts in coarse steps, what is less than a few of them off the median cell is not apart: near 20 %
+    a step of 10 mV would be 2 % of the charge.
+    """
     middle = pl.col("soc").median().over(REST)
-    apart = rests.with_columns(apart=middle - pl.col("soc")).filter(middle <= limits.mismatch.rest_soc)
+    off = (pl.col("mv") - pl.col("mv").median().over(REST)).abs()
+    noise = pl.col("coarse").fill_null(value=False) & (off < limits.coarse_floor_mv)
+    lacking = pl.when(noise).then(0.0).otherwise(middle - pl.col("soc"))
+    apart = rests.with_columns(apart=lacking).filter(middle <= limits.mismatch.rest_soc)
     told = apart.group_by(CELL).agg(rest_deficit=pl.col("apart").median(), rests=pl.len())
     enough = pl.col("rests") >= limits.mismatch.rests
     grown = drift_of(apart, "apart", limits.mismatch).rename({"slope": "drift_rest"})

@@ -21,8 +21,9 @@ def cells(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
 
     `filled_s` is the part of `balancing_s` in which the cell was the lowest: a balancer that moves charge fills it.
     `top_first`, `top_last`, `bottom_first` and `mid_far` count readings in which a cell is the odd one out: farthest
-    above or below the mean at the top, lowest at the bottom, farthest from the mean in between. `sxy`/`sxx` is mOhm
-    at 25 degC. Only lowest, highest and count look at every reading: the rest looks at the few that matter to it.
+    above or below the mean at the top, lowest at the bottom, farthest from the mean in between; not what a device that
+    counts in coarse steps tells below a few of them. `sxy`/`sxx` is mOhm at 25 degC. Only lowest, highest and count
+    look at every reading: the rest looks at the few that matter to it.
     """
     names = cells_in(rows)
     if not names:
@@ -43,7 +44,10 @@ def _always(name: str) -> tuple[pl.Expr, ...]:
 
 def _roles(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
     high_side = pl.col("high") - pl.col("mean") >= pl.col("mean") - pl.col("low")
-    apart = rows.filter(pl.col("band").is_not_null() & (pl.col("high") - pl.col("low") >= limits.apart_mv))
+    spread = pl.col("high") - pl.col("low")
+    apart = rows.filter(pl.col("band").is_not_null() & (spread >= limits.apart_mv))
+    steps = pl.all_horizontal(pl.col(name) % limits.coarse_mv == 0 for name in ("high", "low")).all().over("unit")
+    apart = apart.filter(~(steps & (spread < limits.coarse_floor_mv)))
     top, mid, bottom = (pl.col("band") == where for where in ("top", "mid", "bottom"))
 
     def of(name: str) -> dict[str, pl.Expr]:

@@ -148,6 +148,17 @@ def test_what_a_device_of_coarse_steps_says_below_its_noise_is_no_spread() -> No
     assert least == {"noise": 0, "apart": 40, "fine": 10}
 
 
+def test_the_odd_one_out_of_a_coarse_device_is_none_below_its_noise() -> None:
+    def seen(step: int, below: int) -> list[int]:
+        base = [3300] * 4
+        rows = [reading(n * MINUTE, [base[0], base[1] - below, *base[2:]], soc_pm=500) for n in range(60)]
+        return list(cells(lived(rows), LFP).collect()["mid_far"])
+
+    assert seen(10, 20) == [0, 0, 0, 0]
+    assert seen(10, 40)[1] > 0
+    assert seen(3, 21)[1] > 0
+
+
 def test_an_older_river_is_nmc_by_its_model() -> None:
     def chemistry(**told: str) -> str:
         return Module.model_validate({"site": "barn", "stack": "s", "id": "m", **told}).chemistry

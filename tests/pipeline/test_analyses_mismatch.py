@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.analyses.cell_month import cell_month
 from pipeline.analyses.cells import cells
 from pipeline.analyses.charge_ends import early_ends, idle_balancers
 from pipeline.analyses.fillings import fillings
@@ -17,6 +18,7 @@ from pipeline.analyses.mismatch import mismatch, without_doubles
 from pipeline.analyses.patterns import patterns
 from pipeline.chemistry import LFP as CURVE
 from pipeline.limits import HOUR, LFP
+from pipeline.schema import TABLES
 from tests.pipeline.fleets import DAY, MINUTE, lived, reading
 
 CELLS, DAYS, NOMINAL = 6, 20, 100_000.0
@@ -189,6 +191,34 @@ def test_a_charge_that_one_cell_ends_early_is_told_with_that_cell() -> None:
     assert early_ends(anchors, M, CURVE).collect().to_dicts() == [
         {"site": "barn", "unit": "u1", "cell": 5, "early": 1.0, "ends": 4}
     ]
+
+
+def rested(step: int, below: int) -> dict[str, Any]:
+    """Cell 2 of a month of rests near 20 %, so many mV below the others, of a device that counts in steps."""
+    place = {"site": "barn", "stack": "s", "module": "m", "edge": "e", "kind": "module", "unit": "u1"}
+    level = 3240 // step * step
+    days, seen = [], []
+    for cell in range(CELLS):
+        mv = level - below * (cell == 2)
+        days.append({**place, "day": DAY, "cell": cell, "min_mv": mv - step, "max_mv": mv + step, "n": 100})
+        for n in range(6):
+            soc = 0.2 - (level - mv) * 0.002
+            at = {"ts": n * 24 * HOUR, "state": "rest", "mv": float(mv), "soc": soc}
+            seen.append({**place, "day": DAY, "cell": cell, **at})
+    zeros = dict.fromkeys(("jumps", "quiet", "top_first", "top_last", "steps", "bottom_first", "mid_far"), 0)
+    cell_day = pl.DataFrame([zeros | row for row in days], schema=TABLES["cell_day"]).lazy()
+    anchors = pl.DataFrame(seen, schema=TABLES["anchor"]).lazy()
+    gap = pl.LazyFrame({"site": ["barn"], "unit": ["u1"], "nominal_mah": [NOMINAL]})
+    none = dict.fromkeys(("drift_full", "drift_empty"), pl.lit(None, pl.Float64))
+    month = cell_month(cell_day.select("site", "unit", "cell").join(gap, on=["site", "unit"]).with_columns(**none),
+                       cell_day, anchors, DAY, LFP)  # fmt: skip
+    return {row["cell"]: row["rest_deficit"] for row in month.collect().to_dicts()}
+
+
+def test_what_is_a_step_or_two_of_a_coarse_device_lacks_no_charge() -> None:
+    assert rested(step=10, below=20)[2] == 0.0
+    assert rested(step=10, below=40)[2] == pytest.approx(0.08)
+    assert rested(step=1, below=20)[2] == pytest.approx(0.04)
 
 
 def test_a_spread_that_a_pattern_explains_is_not_told_twice() -> None:
