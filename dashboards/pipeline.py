@@ -20,42 +20,36 @@ def pipeline() -> Dashboard:
 
 
 def _lines() -> list[Line]:
-    each, zero = "$tag_edge", {"noValue": "0"}
-    letters = stat("Dead letters", ASKED["dead_letters"], limits=steps((1, "orange")), bounds=zero)
+    letters = stat("Dead letters", ASKED["dead_letters"], limits=steps((1, "orange")), bounds={"noValue": "0"})
+    online = stat("Collectors online", ASKED["edges_online"], limits=PLAIN, bounds={"noValue": "0"})
+    coverage = days("Readings that came", ASKED["coverage_days"], alias="$tag_site", limits=CAME)
     return [
-        (
-            4,
-            {"online": stat("Collectors online", ASKED["edges_online"], limits=PLAIN, bounds=zero), "letters": letters},
-        ),
+        (4, {"online": online, "letters": letters}),
         (9, {"edges": _edges(), "clocks": _clocks()}),
-        (
-            7,
-            {
-                "waiting": curve("Readings that wait", ASKED["edge_waiting"], alias=each),
-                "age": curve("Oldest that waits", ASKED["edge_age"], alias=each),
-            },
-        ),
-        (
-            7,
-            {
-                "ok": bars("Polls answered", ASKED["polls_ok"]),
-                "bad": bars("Polls not answered", ASKED["polls_bad"], alias=each),
-            },
-        ),
-        (
-            7,
-            {
-                "readings": bars("Readings stored", ASKED["readings"]),
-                "dead": curve("Dead letters", ASKED["dead_letters"]),
-            },
-        ),
-        (
-            9,
-            {
-                "coverage": days("Readings that came", ASKED["coverage_days"], alias="$tag_site", limits=CAME),
-                "nights": _nights(),
-            },
-        ),
+        *((7, pair) for pair in _pairs()),
+        (9, {"coverage": coverage, "nights": _nights()}),
+    ]
+
+
+def _pairs() -> list[dict[str, Viz]]:
+    each = "$tag_edge"
+    return [
+        {
+            "waiting": curve("Readings that wait", ASKED["edge_waiting"], alias=each),
+            "age": curve("Oldest that waits", ASKED["edge_age"], alias=each),
+        },
+        {
+            "ok": bars("Polls answered", ASKED["polls_ok"]),
+            "bad": bars("Polls not answered", ASKED["polls_bad"], alias=each),
+        },
+        {
+            "readings": bars("Readings stored", ASKED["readings"]),
+            "dead": curve("Dead letters", ASKED["dead_letters"]),
+        },
+        {
+            "messages": bars("Messages to people", ASKED["messages"], stacked=False),
+            "night_time": curve("What a night takes", ASKED["night_time"]),
+        },
     ]
 
 
@@ -77,6 +71,7 @@ def _edges() -> Viz:
         linked("site", SITE_LINK, "Open the site"),
         of_column("Time", {"unit": "dateTimeFromNow"}),
         coloured("online", on),
+        column("version", "version", noValue="-"),
         column("oldest", "oldest waits for", "ms"),
     )
     return table("Collectors", ASKED["edges"], *columns, by="waiting", time="heard of", width=18)

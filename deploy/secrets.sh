@@ -7,9 +7,16 @@ cd "$(dirname "$0")"
 host=${1:-$(hostname -f)}
 mkdir -p secrets
 random() { [ -s "secrets/$1" ] || head -c 33 /dev/urandom | base64 | tr '+/' '-_' >"secrets/$1"; }
-for name in influx_password influx_admin_token grafana_password serve_password; do random "$name"; done
+for name in influx_password influx_admin_token grafana_password serve_password prefect_password; do random "$name"; done
 # InfluxDB fills the next two at its first start; the last two are yours: leave them empty if you use no such channel.
 for name in influx_write_token influx_grafana_token telegram_token smtp_password; do touch "secrets/$name"; done
+if [ ! -s secrets/s3_config ]; then
+    key=$(head -c 33 /dev/urandom | base64 | tr '+/' '-_')
+    told='{"identities":[{"name":"cellherd","credentials":[{"accessKey":"cellherd","secretKey":"%s"}],"actions":["Admin"]}]}'
+    printf "$told\n" "$key" >secrets/s3_config
+    printf 'AWS_ENDPOINT_URL=http://s3:8333\nAWS_ALLOW_HTTP=true\nAWS_REGION=us-east-1\n' >secrets/s3.env
+    printf 'AWS_ACCESS_KEY_ID=cellherd\nAWS_SECRET_ACCESS_KEY=%s\n' "$key" >>secrets/s3.env
+fi
 if [ ! -s secrets/mqtt_key.pem ]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=$host" \
         -addext "subjectAltName=DNS:$host" -keyout secrets/mqtt_key.pem -out secrets/mqtt_cert.pem 2>/dev/null

@@ -15,6 +15,7 @@ ASKED = named(
                 Column(c, "last", f)
                 for c, f in (
                     ("online", "online"),
+                    ("version", "version"),
                     ("waiting", "depth"),
                     ("oldest", "oldest_ms"),
                     ("dropped", "drops"),
@@ -92,6 +93,33 @@ ASKED = named(
         "Payloads that could not be read and wait for a person: `cellherd deadletter list`.",
         "a running ingester",
         within={"dead letters": COUNT},
+    ),
+    Dataset(
+        "messages",
+        Ask(
+            "server",
+            (
+                Column("sent", "spread", "messages_sent"),
+                Column("failed", "spread", "messages_failed"),
+                Column("waiting", "max", "messages_waiting"),
+            ),
+            (),
+            (),
+            "1h",
+            "none",
+        ),
+        "none",
+        "Messages to people by hour: sent, given up as undeliverable, and still waiting. `cellherd alerts history`.",
+        "a running ingester beside a notifier or a night",
+        within={"sent": COUNT, "failed": COUNT, "waiting": COUNT},
+    ),
+    Dataset(
+        "night_time",
+        Ask("server", one("took", "last", "night_ms"), (), (), INTERVAL, "none"),
+        "ms",
+        "How long the newest day's work took, of all sites that owed it.",
+        "one night on this server",
+        within={"took": (0, 1e9)},
     ),
     Dataset(
         "clocks",

@@ -45,9 +45,9 @@ def _always(name: str) -> tuple[pl.Expr, ...]:
 def _roles(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:
     high_side = pl.col("high") - pl.col("mean") >= pl.col("mean") - pl.col("low")
     spread = pl.col("high") - pl.col("low")
+    coarse = ((pl.col("high") % limits.coarse_mv == 0) & (pl.col("low") % limits.coarse_mv == 0)).all().over("unit")
     apart = rows.filter(pl.col("band").is_not_null() & (spread >= limits.apart_mv))
-    steps = pl.all_horizontal(pl.col(name) % limits.coarse_mv == 0 for name in ("high", "low")).all().over("unit")
-    apart = apart.filter(~(steps & (spread < limits.coarse_floor_mv)))
+    apart = apart.filter(~coarse | (spread >= limits.coarse_floor_mv))
     top, mid, bottom = (pl.col("band") == where for where in ("top", "mid", "bottom"))
 
     def of(name: str) -> dict[str, pl.Expr]:
@@ -69,7 +69,8 @@ def _changes(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFra
     quiet = _quiet(limits)
     near = with_the_one_before(rows, pl.col("step") | (quiet & (spread + spread.shift(1) > limits.jump_mv)))
     mean = pl.col("mean") - pl.col("mean").shift(1)
-    moved = near.with_columns(quiet=quiet, dmean=mean, x=pl.col("di") / 1000 * pl.col("kt"), **_moves(names))
+    moves = {f"{name}_dv": change(name) for name in names}
+    moved = near.with_columns(quiet=quiet, dmean=mean, x=pl.col("di") / 1000 * pl.col("kt"), **moves)
     step = pl.col("step")
 
     def of(name: str) -> dict[str, pl.Expr]:
@@ -87,10 +88,6 @@ def _changes(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFra
 
 def _quiet(limits: Limits) -> pl.Expr:
     return pl.col("mean").is_between(*limits.plateau_mv) & (pl.col("di").abs() < limits.quiet_ma)
-
-
-def _moves(names: list[str]) -> dict[str, pl.Expr]:
-    return {f"{name}_dv": change(name) for name in names}
 
 
 def _balanced(rows: pl.LazyFrame, names: list[str], limits: Limits) -> pl.LazyFrame:

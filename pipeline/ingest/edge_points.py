@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Event, Thread
 from time import time_ns
 
 import polars as pl
 
 from cellherd.settings import Site
+from pipeline.ingest import server_points
 from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.edges import Edges, number
 from pipeline.stores.errors import StoreAway
@@ -17,6 +19,8 @@ from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.lines import edge_lines, server_lines
 
 EVERY_S = 10.0
+LONGEST = 40
+"""Characters of a version: an edge says it, and may say anything."""
 _PORTS = ("polls_ok", "polls_bad", "crc_bad")  # counted port by port
 _NUMBERS = dict.fromkeys(("online", "depth", "oldest_ms", "drops", *_PORTS), pl.Int64)
 log = logging.getLogger(__name__)
@@ -28,8 +32,9 @@ class EdgePoints:
     It also writes dead letters of its store again that a person wants so.
     """
 
-    def __init__(self, sink: InfluxSink, edges: Edges, letters: DeadLetters) -> None:
+    def __init__(self, sink: InfluxSink, edges: Edges, letters: DeadLetters, state: Path) -> None:
         self._writer, self._edges, self._letters, self._name = sink.writer, edges, letters, sink.name
+        self._state = state
         self._sites = {name: site for name, site in sink.sites.items() if sink.installer in (None, site.installer)}
         self._said: dict[str, int] = {}
         self._stopping = Event()
@@ -45,9 +50,12 @@ class EdgePoints:
         self._thread.join(timeout=2)
 
     def _counts(self) -> pl.DataFrame:
-        """What our own side counts, now: payloads nobody could read, points that their bucket would not keep."""
+        """What our own side counts, now: payloads nobody could read, points that their bucket would not keep, messages
+        to people, the last night's time.
+        """
         dead = self._letters.counts()
         told = {"dead_letters": dead["kept"], "dead_letters_dropped": dead["dropped"], "too_old": self._writer.too_old}
+        told |= server_points.told(self._state)
         return pl.DataFrame({"ts": [time_ns() // 1_000_000], **{name: [value] for name, value in told.items()}})
 
     def _run(self) -> None:
@@ -80,9 +88,12 @@ def frame(edges: Edges, sites: Mapping[str, Site], said: dict[str, int]) -> pl.D
         row: dict[str, str | int | None] = {"ts": edge.last_seen, "site": places[name], "edge": name}
         row |= {"online": number(edge.status.get("online")), "depth": number(edge.health.get("depth"))}
         row |= {"oldest_ms": None if oldest is None else edge.last_seen - oldest}
+        row |= {"version": str(edge.status.get("version") or "")[:LONGEST] or None}
         row |= {"drops": number(edge.health.get("drops"))} | _of_ports(edge.health.get("ports"))
         rows.append(row)
-    return pl.DataFrame(rows, schema={"ts": pl.Int64, "site": pl.String, "edge": pl.String, **_NUMBERS})
+    return pl.DataFrame(
+        rows, schema={"ts": pl.Int64, "site": pl.String, "edge": pl.String, "version": pl.String, **_NUMBERS}
+    )
 
 
 def _of_ports(ports: object) -> dict[str, int | None]:

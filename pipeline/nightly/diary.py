@@ -20,6 +20,7 @@ create table if not exists done (site text, day text, code_version integer not n
     primary key (site, day)) without rowid;
 create table if not exists arrived (site text, day text, upto integer not null, primary key (site, day)) without rowid;
 create table if not exists chore (name text primary key, day text not null) without rowid;
+create table if not exists took (day text primary key, ms integer not null, ended integer not null) without rowid;
 create table if not exists worker (one integer primary key check (one = 1), who text not null, until integer not null);
 """
 _NOTE = """
@@ -60,6 +61,10 @@ class Diary:
         """Note that a night is done, with everything that had arrived `upto` then."""
         row = (site, day.isoformat(), CODE_VERSION, upto)
         self._db.execute("insert or replace into done values (?, ?, ?, ?)", row)
+
+    def took(self, day: date, ms: int, ended: int) -> None:
+        """Note how long a day's work took, of all sites that owed it, and when it ended."""
+        self._db.execute("insert or replace into took values (?, ?, ?)", (day.isoformat(), ms, ended))
 
     def arrived(self) -> dict[Key, int]:
         """The newest arrival that is known of each site's day."""

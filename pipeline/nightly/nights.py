@@ -69,8 +69,9 @@ def work(shift: Shift, owed: Sequence[Owed]) -> Iterator[Night]:
 
     with shift.diary.working(shift.clock.wall()):
         for day, entries in groupby(sorted(owed, key=lambda entry: entry.day), key=lambda entry: entry.day):
-            sites = [entry.site for entry in entries]
+            sites, begun = [entry.site for entry in entries], shift.clock.boot()
             night = nightly(shift.store, day, sites, progress, shift.publish)
             for site in sites:
                 shift.diary.finish(site.id, day, night.upto.get(site.id, 0))
+            shift.diary.took(day, shift.clock.boot() - begun, shift.clock.wall())
             yield night

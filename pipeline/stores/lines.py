@@ -23,7 +23,7 @@ _PLAIN = re.compile(r"[a-z][a-z0-9_]*")
 _INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 _MODULE = ("installer", "site", "stack", "module")
 _DAY_NUMBERS = tuple(name for name in MODULE_DAY if name not in (*PLACE, "day", "code_version"))
-_EDGE_NUMBERS = ("online", "depth", "oldest_ms", "drops", "polls_ok", "polls_bad", "crc_bad")
+_EDGE_FIELDS = ("version", "online", "depth", "oldest_ms", "drops", "polls_ok", "polls_bad", "crc_bad")
 
 Sites: TypeAlias = Mapping[str, Site]
 """The registry's sites by id: they tell the installer and the time zone."""
@@ -130,10 +130,10 @@ def module_day_lines(days: pl.DataFrame, sites: Sites) -> bytes:
 
 
 def edge_lines(health: pl.DataFrame, sites: Sites) -> bytes:
-    """Measurement `edge` of a frame with ts, site, edge and any of the measurement's numbers."""
-    numbers = [name for name in _EDGE_NUMBERS if name in health.columns]
+    """Measurement `edge` of a frame with ts, site, edge and any of the measurement's fields."""
+    fields = [name for name in _EDGE_FIELDS if name in health.columns]
     tags = ("installer", "site", "edge")
-    return lines("edge", tags, placed(health, sites).select("ts", *tags, *numbers))
+    return lines("edge", tags, placed(health, sites).select("ts", *tags, *fields))
 
 
 def server_lines(counts: pl.DataFrame) -> bytes:

@@ -49,7 +49,7 @@ def main() -> None:
         sinks: list[Sink] = [ArchiveSink(archive, task.series), *influx]
         for sink in influx:
             last.callback(sink.writer.close)
-            points = EdgePoints(sink, edges, letters)
+            points = EdgePoints(sink, edges, letters, task.state)
             points.start()
             last.callback(points.stop)
         live = [_live(task, archive, influx)] if task.config.live.enabled else []

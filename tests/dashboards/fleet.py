@@ -51,7 +51,15 @@ def _times() -> list[int]:
 def _collectors(sites: list[str]) -> pl.DataFrame:
     numbers = {"online": 1, "depth": 3, "oldest_ms": 4000, "drops": 0, "crc_bad": 1}
     rows = [
-        {"ts": ts, "site": site, "edge": site, **numbers, "polls_ok": 1000 - n, "polls_bad": 20 - n // 8}
+        {
+            "ts": ts,
+            "site": site,
+            "edge": site,
+            "version": "0.1.0",
+            **numbers,
+            "polls_ok": 1000 - n,
+            "polls_bad": 20 - n // 8,
+        }
         for site in sites
         for n, ts in enumerate(_times())
     ]
@@ -60,4 +68,7 @@ def _collectors(sites: list[str]) -> pl.DataFrame:
 
 def _counts() -> pl.DataFrame:
     times = _times()
-    return pl.DataFrame({"ts": times, **{n: [0] * len(times) for n in ("dead_letters", "too_old")}})
+    zero = {n: [0] * len(times) for n in ("dead_letters", "too_old", "messages_failed", "messages_waiting")}
+    sent = {"messages_sent": [(len(times) - n) // 12 for n in range(len(times))]}
+    nights = {"night_ms": [4200] * len(times), "night_ended": [times[-1]] * len(times)}
+    return pl.DataFrame({"ts": times, **zero, **sent, **nights})

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from cellherd.faults import catalogue
-from dashboards.build import DASHBOARDS, OUT, built, dashboard, stale, write
+from dashboards import OUT
+from dashboards.build import DASHBOARDS, built, dashboard, stale, write
 from dashboards.clean import clean
 from dashboards.layout import panel_id
 from dashboards.questions import EVERY

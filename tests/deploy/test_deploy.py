@@ -38,7 +38,8 @@ def test_every_secret_is_a_file_that_the_secrets_step_makes(tmp_path: Path) -> N
     subprocess.run(["/bin/sh", str(tmp_path / "secrets.sh"), "broker.example"], check=True, capture_output=True)
     made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
     named = {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
-    assert named == set(made)
+    kept = {Path(one["path"]).name for service in COMPOSE["services"].values() for one in service.get("env_file", [])}
+    assert named | kept == set(made)
     assert {secret for service in COMPOSE["services"].values() for secret in service.get("secrets", [])} == set(
         COMPOSE["secrets"]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from secrets import token_hex
 
@@ -17,10 +18,13 @@ from typer.testing import CliRunner, Result
 
 from cellherd.errors import CellherdError
 from cellherd.settings import FleetConfig, Influx, Site
+from pipeline.alerts.ledger import opened
 from pipeline.commands_influx import setup
+from pipeline.ingest import server_points
 from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.edge_points import again, frame
 from pipeline.ingest.edges import Edges
+from pipeline.nightly.diary import Diary
 from pipeline.nightly.morning import to_influx
 from pipeline.schema import TABLES
 from pipeline.stores.errors import StoreAway
@@ -252,7 +256,7 @@ def test_a_refused_line_can_be_written_again_when_the_server_takes_it(tmp_path: 
 def edges_of(name: str) -> Edges:
     edges = Edges()
     edge = edges.came(name, 1_763_700_000_000)
-    edge.status = {"online": 1}
+    edge.status = {"online": 1, "version": "0.1.0"}
     edge.health = {"depth": 7, "oldest_ts": 1_763_699_999_000, "drops": {"cap": 2}, "ports": {"a": {"polls_ok": 5}}}
     return edges
 
@@ -270,10 +274,26 @@ def test_edge_points_reach_a_real_server_with_whole_numbers(influxdb: Service) -
     points, kinds = (one["series"][0] for one in httpx.get(f"{influxdb.url}/query", params=query).json()["results"])
     row = dict(zip(points["columns"], points["values"][0], strict=True))
     assert row == {
-        "time": 1_763_700_000_000, "installer": "sun", "site": "home", "edge": "pi0", "online": 1, "depth": 7,
-        "oldest_ms": 1_000, "drops": 2, "polls_ok": 5, "polls_bad": 0, "crc_bad": 0,
+        "time": 1_763_700_000_000, "installer": "sun", "site": "home", "edge": "pi0", "version": "0.1.0",
+        "online": 1, "depth": 7, "oldest_ms": 1_000, "drops": 2, "polls_ok": 5, "polls_bad": 0, "crc_bad": 0,
     }  # fmt: skip
-    assert {kind for _, kind in kinds["values"]} == {"integer"}
+    assert {kind for name, kind in kinds["values"] if name != "version"} == {"integer"}
+
+
+def test_the_server_tells_its_messages_and_its_last_night_and_nothing_where_neither_was(tmp_path: Path) -> None:
+    assert server_points.told(tmp_path) == {}
+    diary = Diary(tmp_path / "nightly.db")
+    diary.took(date(2026, 6, 1), 9_000, 1)
+    diary.took(date(2026, 6, 2), 4_200, 1_780_000_000_000)
+    diary.close()
+    columns = "key, kind, thread, priority, person, channel, address, message, state, queued, first, not_before"
+    into = f"INSERT INTO delivery ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
+    with opened(tmp_path) as database:
+        for n, state in enumerate(("sent", "sent", "failed", "due")):
+            row = (n, "raised", "t", 2, "ann", "mail", "a", "{}", state, 0, 0, 0)
+            database.execute(into, row)
+    messages = {"messages_sent": 2, "messages_failed": 1, "messages_waiting": 1}
+    assert server_points.told(tmp_path) == messages | {"night_ms": 4_200, "night_ended": 1_780_000_000_000}
 
 
 @pytest.mark.service
