@@ -160,6 +160,8 @@ class Mismatch:
     first_empty: float = 0.4  # of the emptyings
     alone: float = 0.8  # of the emptyings that one cell ends before most others are off the plateau
     alone_seldom: float = 0.5  # so many of them at most, or the pairs of charge are a chosen few
+    paired: float = 0.3  # of the emptyings that follow a filling, or a deficit by charge is one of other days
+    ahead: float = 0.2  # of the readings near full that a cell which holds less leads
     unfilled: float = 0.5  # of the fillings, beyond the median cell
     lagging_empty: float = 0.3
     lag: float = 0.02

@@ -25,7 +25,8 @@ def cell_month(
     plateau it is at least so much), over `rests`. bleed_ma: what balancing took from the average other cell more than
     from this one, or gave to this one, at the current of `_bleed`. shuttles: the balancer moves charge into cells.
     behind, ahead: share of the readings near full in which it is the farthest, below or above. drift: charge lost
-    beside the others, mA, as seen at full, else between full and empty, else in rests (`drift_from`).
+    beside the others, mA, as seen at full where the cell still is full, else between full and empty, else in rests
+    (`drift_from`).
     """
     most = limits.mismatch
     near_full = (pl.col("top_first") + pl.col("top_last")).sum().over(UNIT)
@@ -52,8 +53,8 @@ def cell_month(
         )
         .with_columns(**_beside(), bleed_ma=_bleed(most))
         .with_columns(
-            drift=pl.coalesce("drift_full", "drift_empty", "drift_rest"),
-            drift_from=pl.when(pl.col("drift_full").is_not_null()).then(pl.lit("full"))
+            drift=pl.coalesce(_full(most), "drift_empty", "drift_rest"),
+            drift_from=pl.when(_full(most).is_not_null()).then(pl.lit("full"))
             .when(pl.col("drift_empty").is_not_null()).then(pl.lit("empty"))
             .when(pl.col("drift_rest").is_not_null()).then(pl.lit("rest")),
         )
@@ -64,6 +65,11 @@ def _coarse(limits: Limits) -> pl.Expr:
     """Whether all that a unit's cells showed in the window are whole steps of a device that counts in such."""
     shown = (pl.col(name) % limits.coarse_mv == 0 for name in ("min_mv", "max_mv"))
     return pl.all_horizontal(shown).all()
+
+
+def _full(limits: Mismatch) -> pl.Expr:
+    """The drift seen at full, unless the cell misses it by now: what is left is then from before it began to."""
+    return pl.when(pl.col("late_unfilled").fill_null(0.0) <= limits.unfilled).then("drift_full")
 
 
 def _rests(rests: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:

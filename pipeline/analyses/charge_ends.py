@@ -10,7 +10,6 @@ from pipeline.chemistry import Chemistry
 from pipeline.limits import Mismatch
 
 END = [*UNIT, "ts"]
-ENDS = 3
 
 
 def idle_balancers(month: pl.LazyFrame, spread_hist: pl.LazyFrame, limits: Mismatch) -> pl.LazyFrame:
@@ -33,7 +32,7 @@ def idle_balancers(month: pl.LazyFrame, spread_hist: pl.LazyFrame, limits: Misma
 
 def early_ends(anchors: pl.LazyFrame, limits: Mismatch, chemistry: Chemistry) -> pl.LazyFrame:
     """(site, unit, cell, early, ends): the share of charge ends at which the highest cell was at its limit while the
-    mean was not full, and the cell that most often was; where it is above `cut_off` of three or more.
+    mean was not full, and the cell that most often was; where it is above `cut_off` of `events` or more.
     """
     mean_mv, high_mv = chemistry.full_mv
     full = anchors.filter(pl.col("state") == "full").sort(*END, "cell")
@@ -43,4 +42,4 @@ def early_ends(anchors: pl.LazyFrame, limits: Mismatch, chemistry: Chemistry) ->
     )
     first = pl.col("cell").filter("early").mode(maintain_order=True).first()
     sums = ends.group_by(UNIT, maintain_order=True).agg(cell=first, early=pl.col("early").mean(), ends=pl.len())
-    return sums.filter((pl.col("early") > limits.cut_off) & (pl.col("ends") >= ENDS))
+    return sums.filter((pl.col("early") > limits.cut_off) & (pl.col("ends") >= limits.events))

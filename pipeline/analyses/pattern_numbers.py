@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from pipeline.analyses.findings import as_json, reason
-from pipeline.analyses.patterns import CELLS, MODULES, Pattern
+from pipeline.analyses.patterns import ASSUMED, CELLS, MODULES, Pattern
 from pipeline.analyses.resistance import SIGMA_FLOOR, SIGMA_STEP
 from pipeline.limits import Mismatch
 
@@ -32,8 +32,6 @@ REASONS = (
 """Column, id, unit, factor, limit, and the patterns whose reason it is."""
 AT_LEAST = ("capacity_deficit", "lagging_cell")
 """The stronger cells rest on the plateau, so what is seen is a lower bound."""
-ASSUMED = 0.5
-"""Share by which a leak may be off where a balancer's current had to be assumed."""
 EVIDENCE = (
     *("tops", "bottoms", "rests", "steps", "lag", "late_lag", "lead", "deficit", "rest_deficit", "unfilled"),
     *("unfilled_excess", "first_empty", "drift", "drift_from", "bleed_ma", "shuttles", "ratio", "jump_rate", "beside"),

@@ -16,6 +16,8 @@ from pipeline.analyses.ledger import UNIT
 from pipeline.limits import Mismatch
 
 Test = Callable[[Mismatch], pl.Expr]
+ASSUMED = 0.5
+"""Share by which a leak may be off where a balancer's current had to be assumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,16 @@ def _settled(m: Mismatch) -> pl.Expr:
 
 def _small(m: Mismatch) -> pl.Expr:
     steady = pl.col("drift").fill_null(0.0).abs() < m.drift_ma
-    fills = pl.coalesce(pl.col("unfilled_excess") < m.unfilled, steady & (pl.col("ahead") > pl.col("behind")))
+    fills = pl.coalesce(pl.col("unfilled_excess") < m.unfilled, steady & _fills_first(m))
     emptied = (pl.col("rest_deficit") > m.deficit) & (pl.col("first_empty") > m.first_empty) & fills & _settled(m)
-    deep = pl.when(pl.col("alone_empty") < m.alone_seldom).then(pl.col("deficit") > m.deficit)
+    paired = pl.col("pairs") >= m.paired * pl.col("bottoms")
+    deep = pl.when((pl.col("alone_empty") < m.alone_seldom) & paired).then(pl.col("deficit") > m.deficit)
     return pl.coalesce(deep, emptied).fill_null(value=False) | _stops_all(m)
+
+
+def _fills_first(m: Mismatch) -> pl.Expr:
+    """Near full it leads the others, as a cell does that holds less; asked where the module is never full."""
+    return (pl.col("ahead") > m.ahead) & (pl.col("ahead") > pl.col("behind"))
 
 
 def _stops_all(m: Mismatch) -> pl.Expr:
@@ -73,10 +81,11 @@ def _lagging(m: Mismatch) -> pl.Expr:
     at_once = (pl.col("first_empty").fill_null(0.0) > m.lagging_empty) & (lacks | grows)
     idle = (pl.col("drift_from") == "rest") & (pl.col("bottoms").fill_null(0) < m.events)
     quietly = grows & idle & (pl.col("rest_deficit") > m.lag)
-    never_full = pl.col("unfilled_excess").is_null() & (grows | (pl.col("behind") >= pl.col("ahead")))
+    never_full = pl.col("unfilled_excess").is_null() & (grows | ~_fills_first(m))
     held_back = missed & (pl.col("behind") > m.behind) & (pl.col("leak") > m.drift_ma)
     below = _settled(m) & never_full & (pl.col("rest_deficit") > m.lag) & (pl.col("first_empty") > m.lagging_empty)
-    told = [missed & at_once, held_back, quietly, below, grows & (pl.col("late_lag") > m.lag)]
+    late = (pl.col("late_lag") > m.lag) & (grows | (pl.col("lag") > m.lag))
+    told = [missed & at_once, held_back, quietly, below, late]
     return pl.any_horizontal(one.fill_null(value=False) for one in told)
 
 
@@ -89,7 +98,7 @@ def _topped_up(m: Mismatch) -> pl.Expr:
 
 
 def _leaking(m: Mismatch) -> pl.Expr:
-    losing = _lagging(m) & (pl.col("leak") > m.drift_ma)
+    losing = _lagging(m) & (pl.col("leak") - ASSUMED * pl.col("bleed_ma").fill_null(0.0).abs() > m.drift_ma)
     return losing.fill_null(value=False) | _topped_up(m).fill_null(value=False)
 
 

@@ -52,12 +52,15 @@ def risk(sessions: pl.LazyFrame, units: pl.LazyFrame, as_of: int, limits: Risk) 
 
 
 def _prior() -> tuple[pl.Expr, pl.Expr]:
-    """a and b by moments of those `alike`; where they vary no more than chance the prior is as heavy as ten units."""
+    """a and b by moments of those `alike`; where they vary no more than chance the prior is as heavy as ten units.
+
+    Where few of them lock out daily and the others never, they say next to nothing of one that has not yet.
+    """
     rate = pl.col("weighed") / pl.col("seen")
     mean = (pl.col("weighed").sum() + 0.5) / (pl.col("seen").sum() + 0.5 * pl.col("seen").mean())
     spare = rate.var().fill_null(0.0) - mean / pl.col("seen").mean()
     b = pl.when(spare > 0).then(mean / spare).otherwise(10 * pl.col("seen").mean())
-    b = b.clip(1.0, 10 * pl.col("seen").mean())
+    b = b.clip(LIGHTEST, 10 * pl.col("seen").mean())
     return (mean * b).over("alike").alias("a"), b.over("alike").alias("b")
 
 
@@ -83,6 +86,8 @@ def _worsening(as_of: int) -> pl.Expr:
     return pl.struct("starts", "from_ts").map_elements(beta, return_dtype=kind).alias("trend")
 
 
+LIGHTEST = 0.05
+"""Days that the prior weighs at least."""
 MIN_TREND = 3
 """Sessions below which no trend is told."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.analyses.ledger import UNIT
+from pipeline.analyses.trend import unseen
 from pipeline.methods.regression import Floats
 from pipeline.methods.shares import shares
 from pipeline.methods.shrinkage import cohort, shrunk
@@ -90,4 +91,5 @@ def _leant(row: dict[str, Any], kin: Circle) -> tuple[float | None, ...]:
     around = cohort(kin.slope[others], kin.error[others])
     wide = replace(around, between=max(around.between, (DIFFER * around.mean) ** 2))
     value, left = shrunk(slope, max(error, FLOOR), wide)
-    return (count, value, left, *kin.split, kin.knee)
+    alike = unseen(row["span_days"]) if row["span_days"] else 0.0
+    return (count, value, float(np.hypot(left, alike)), *kin.split, kin.knee)

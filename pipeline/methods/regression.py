@@ -10,16 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+LONGEST = 16.0
+"""The most that errors which last widen a variance: beyond it a line was the wrong thing to fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What least squares found: coefficients (k,), their covariance (k, k), degrees of freedom and residual sum."""
+    """What least squares found: coefficients (k,), their covariance (k, k), degrees of freedom, sum of the squared
+    errors, and by how much their order widens a variance (`lasting`).
+    """
 
     coefficients: Floats
     covariance: Floats
     freedom: int
     residual: float
+    lasting: float
 
     def interval(self, which: int, level: float = 0.95) -> tuple[float, float]:
         """The two-sided interval of one coefficient by Student's t."""
@@ -33,9 +38,24 @@ def least_squares(columns: Floats, y: Floats) -> Fit | None:
     if n <= k or np.linalg.matrix_rank(columns) < k:
         return None
     coefficients = np.linalg.lstsq(columns, y, rcond=None)[0].astype(np.float64)
-    residual = float(np.sum((y - columns @ coefficients) ** 2))
+    errors = y - columns @ coefficients
+    residual = float(np.sum(errors**2))
     covariance = np.linalg.inv(columns.T @ columns) * (residual / (n - k))
-    return Fit(coefficients, covariance.astype(np.float64), n - k, residual)
+    return Fit(coefficients, covariance.astype(np.float64), n - k, residual, lasting(errors))
+
+
+def lasting(errors: Floats) -> float:
+    """By how much more the mean, or the slope, of errors in their order varies where each goes with the one before it:
+    (1 + r) / (1 - r), from 1 to `LONGEST`; r is their lag-one correlation, put right for few of them (Kendall 1954).
+
+    Bayley and Hammersley, "The effective number of independent observations in an autocorrelated time series", 1946.
+    """
+    n, power = len(errors), float(np.sum(errors**2))
+    if n < 4 or power <= 0:
+        return 1.0
+    r = float(np.sum(errors[1:] * errors[:-1])) / power
+    r = min(r + (1 + 4 * r) / n, (LONGEST - 1) / (LONGEST + 1))
+    return max(1.0, (1 + r) / (1 - r))
 
 
 def t_quantile(p: float, freedom: int) -> float:

@@ -67,7 +67,28 @@ def test_warmth_that_leaks_into_capacity_is_not_taken_for_ageing() -> None:
     assert told["lo"] < -LOSS < told["hi"]
     blind = course(300, warm=0.01).with_columns(temp_dc=200.0)
     fooled = trends(weekly(blind.lazy(), DAY).collect()).to_dicts()[0]
-    assert not fooled["lo"] < -LOSS < fooled["hi"]
+    assert fooled["hi"] - fooled["lo"] > 1.3 * (told["hi"] - told["lo"])  # and it knows that it is unsure
+
+
+def test_what_bends_is_told_with_an_interval_that_holds_it_before_a_knee_is_told_and_after() -> None:
+    """A night decides that there is a knee, the one before it did not: neither may rule the other's slope out."""
+    days, draw = np.arange(0.0, 360, 7) - 360, np.random.default_rng(3)
+    seen = np.where(days < -270, 0.98, 0.98 - 0.30 * (days + 270) / 365) + draw.normal(0, 0.003, len(days))
+    flat = {"temp_dc": 200.0, "current_ma": 15_000.0, "site": "mill", "unit": "u1"}
+    told = trends(pl.DataFrame({"at": days, "soh": seen}).with_columns(**{k: pl.lit(v) for k, v in flat.items()}))
+    whole = trends(
+        pl.DataFrame({"at": days[:40], "soh": seen[:40]}).with_columns(**{k: pl.lit(v) for k, v in flat.items()})
+    )
+    assert told["knee_days"][0] is not None
+    assert whole["knee_days"][0] is None
+    assert whole["lo"][0] < -0.30 < whole["hi"][0]
+    assert told["lo"][0] < -0.30 < told["hi"][0]
+
+
+def test_eight_weeks_that_agree_are_no_sure_trend() -> None:
+    """What drifts with the season does not scatter: 0.2 points in eight weeks are 1.3 points a year."""
+    told = trends(weekly(course(60).with_columns(soh=pl.lit(0.99)).lazy(), DAY).collect()).to_dicts()[0]
+    assert told["hi"] - told["lo"] > 2 * 1.96 * 0.012
 
 
 def test_from_the_second_year_on_a_year_is_held_against_the_one_before() -> None:
@@ -116,6 +137,8 @@ def test_an_uncertain_slope_leans_on_its_siblings_and_they_tell_years_from_cycle
     assert -0.03 < told["shrunk"] < -0.015
     assert told["shrunk_error"] < 0.01
     assert told["share_lo"] < 0.5 < told["share_hi"]
+    short = leaning(alone(span_days=73.0), circle(20)).to_dicts()[0]
+    assert short["shrunk_error"] > 0.01  # the seasons lead all siblings astray alike
     sure = leaning(alone(error=0.0005), circle(20)).to_dicts()[0]
     assert sure["shrunk"] == pytest.approx(-0.06, abs=0.002)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def month(**said: Any) -> pl.LazyFrame:
         "days": 30,
         "tops": 20,
         "bottoms": 20,
+        "pairs": 20,
         "rests": 0,
         **dict.fromkeys(("lag", "late_lag", "lead", "deficit", "unfilled", "unfilled_excess", "late_unfilled"), 0.0),
         "first_empty": 0.2,
@@ -123,6 +125,9 @@ def month(**said: Any) -> pl.LazyFrame:
 
 
 LATE = {"rest_deficit": 0.06, "first_empty": 1.0, "unfilled_excess": 0.9, "late_unfilled": 1.0}
+SMALL = {"rest_deficit": 0.06, "first_empty": 0.7, "alone_empty": 0.4}
+NEVER_FULL = {**SMALL, "tops": 0, **dict.fromkeys(("unfilled", "unfilled_excess", "late_unfilled", "lag", "late_lag")),
+              "deficit": None}  # fmt: skip
 CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     (None, {}),
     ("erratic_reading", {"jump_rate": 0.02, "beside_rate": 0.018}),
@@ -138,6 +143,12 @@ CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     ("possible_internal_short", {"shuttles": True, "bleed_ma": 40.0, "warmer_k": 4.0}),
     ("top_drift", {"lag": 0.008, "late_lag": 0.008}),
     (None, {"lag": 0.008, "late_lag": 0.001}),
+    ("lagging_cell", {"lag": 0.03, "late_lag": 0.03}),  # where every cell passes the mark, as on a sloped curve
+    ("capacity_deficit", {**SMALL, "deficit": 0.0, "pairs": 3}),  # the pairs are of the days before it shrank
+    (None, {**SMALL, "deficit": 0.0}),
+    ("capacity_deficit", {**NEVER_FULL, "ahead": 0.4}),
+    ("lagging_cell", {**NEVER_FULL, "ahead": 0.12}),
+    ("lagging_cell", {**LATE, "drift": 4.0, "bleed_ma": 2.0}),  # 5 mA, if half of the balancer's part is assumed only
 )  # fmt: skip
 
 
@@ -186,11 +197,30 @@ def test_a_balancer_that_never_worked_is_told_in_place_of_the_cell_that_lags_for
 
 def test_a_charge_that_one_cell_ends_early_is_told_with_that_cell() -> None:
     mv = [3380.0] * 5 + [3600.0]
-    rows = [("barn", "u1", end * HOUR, cell, "full", mv[cell]) for end in range(4) for cell in range(CELLS)]
+    rows = [("barn", "u1", end * HOUR, cell, "full", mv[cell]) for end in range(5) for cell in range(CELLS)]
     anchors = pl.LazyFrame(rows, schema=["site", "unit", "ts", "cell", "state", "mv"], orient="row")
     assert early_ends(anchors, M, CURVE).collect().to_dicts() == [
-        {"site": "barn", "unit": "u1", "cell": 5, "early": 1.0, "ends": 4}
+        {"site": "barn", "unit": "u1", "cell": 5, "early": 1.0, "ends": 5}
     ]
+    assert early_ends(anchors.filter(pl.col("ts") > 0), M, CURVE).collect().is_empty()
+
+
+def test_a_cell_that_misses_the_charges_end_by_now_leaks_as_much_as_it_shows_at_empty() -> None:
+    """What was seen of it at full is from before it began."""
+    begun = gaps(of(3, lambda day: 0.0 if day < 9 else float("nan")), of(3, lambda day: 1000.0 * max(0, day - 8)))
+    days = pl.LazyFrame(
+        [{"site": "barn", "unit": "u1", "day": date(2026, 5, 1) + timedelta(days=d), "cell": c, **dict.fromkeys(
+            ("jumps", "quiet", "top_first", "top_last", "sxy", "sxx", "steps"), 0), "balancing_s": 0.0, "filled_s": 0.0}
+         for d in range(DAYS) for c in range(CELLS)],
+        schema_overrides={"cell": pl.Int16},
+    )  # fmt: skip
+    kinds = {"site": pl.String, "unit": pl.String, "ts": pl.Int64, "cell": pl.Int16}
+    rests = pl.LazyFrame(schema={**kinds, "state": pl.String, "soc": pl.Float64})
+    seen = pl.LazyFrame(list(begun.values()), schema_overrides={"cell": pl.Int16})
+    rows = {row["cell"]: row for row in cell_month(seen, days, rests, date(2026, 5, 20), LFP).collect().to_dicts()}
+    assert begun[3]["drift_full"] == pytest.approx(0.0)
+    assert (rows[3]["drift_from"], rows[2]["drift_from"]) == ("empty", "full")
+    assert rows[3]["drift"] > 20  # 1000 mAh a day are 42 mA, and the days before are of the slope too
 
 
 def rested(step: int, below: int) -> dict[str, Any]:

@@ -59,6 +59,15 @@ def test_who_locked_out_lately_is_likelier_to_again_than_who_did_long_ago_or_nev
     assert all(0 <= row["p7"] < row["p30"] < 1 for row in said.values())
 
 
+def test_two_that_lock_out_daily_say_little_of_those_beside_them_that_never_did() -> None:
+    """All come near a limit often; in ten days two tripped four times a day, and two never."""
+    daily = [(unit, n / 4) for unit in ("u0", "u1") for n in range(40)]
+    said = risk(linked(daily), fleet(4, near=9), 10 * DAY, LFP.risk).collect()
+    p30 = dict(said.select("unit", "p30").iter_rows())
+    assert p30["u0"] > 0.99
+    assert p30["u2"] < 0.7
+
+
 def test_a_quiet_fleet_has_a_small_risk_and_no_score() -> None:
     said = risks([])
     assert max(row["p30"] for row in said.values()) < 0.1

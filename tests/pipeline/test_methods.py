@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.methods.forecast import Course, life, remaining
 from pipeline.methods.knee import knee, knee_now
-from pipeline.methods.regression import Floats, least_squares, t_quantile
+from pipeline.methods.regression import Floats, lasting, least_squares, t_quantile
 from pipeline.methods.shares import shares
 from pipeline.methods.shrinkage import Cohort, cohort, shrunk
 from pipeline.methods.slope import mann_kendall, theil_sen, year_on_year
@@ -110,6 +110,23 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert least_squares(np.ones((5, 2)), np.arange(5.0)) is None
 
 
+def test_errors_that_last_widen_the_interval_until_it_holds_the_truth_again() -> None:
+    rng, x = np.random.default_rng(6), np.column_stack([np.ones(40), np.arange(40.0)])
+    narrow, wide = [], []
+    for _ in range(400):
+        noise = rng.normal(0, 1, 60)
+        for n in range(1, 60):
+            noise[n] += 0.6 * noise[n - 1]
+        fit = least_squares(x, 2.0 * x[:, 1] + noise[20:])
+        assert fit is not None
+        reach = t_quantile(0.975, fit.freedom) * np.sqrt(fit.covariance[1, 1])
+        narrow.append(abs(fit.coefficients[1] - 2.0) <= reach)
+        wide.append(abs(fit.coefficients[1] - 2.0) <= reach * np.sqrt(fit.lasting))
+    assert np.mean(narrow) < 0.8
+    assert 0.88 <= np.mean(wide) <= 0.99
+    assert lasting(np.tile([1.0, -1.0], 10)) == 1.0
+
+
 def test_any_trend_at_all() -> None:
     rng = np.random.default_rng(1)
     assert mann_kendall(np.arange(20.0) + rng.normal(0, 1, 20)) < 1e-4
@@ -132,6 +149,15 @@ def test_the_uncertain_lean_on_their_cohort_and_the_sure_do_not() -> None:
     assert sure[0] == pytest.approx(-8.0, abs=0.3)
     assert unsure[1] < 5.0
     assert shrunk(-8.0, 1.0, Cohort(-2.0, 0.0, 0.0)) == (-2.0, 0.0)
+
+
+def test_one_far_out_is_none_of_the_cohort_and_is_not_drawn_into_it() -> None:
+    """A module that loses 30 points a year among those that lose three, each as unsure as its own scatter says."""
+    around = Cohort(-3.0, 0.3, 0.6)
+    value, error = shrunk(-30.0, 2.0, around)
+    assert value == pytest.approx(-30.0, abs=1.0)
+    assert error == pytest.approx(2.0, abs=0.1)
+    assert shrunk(-5.0, 2.0, around)[0] == pytest.approx(-3.3, abs=0.3)
 
 
 def test_a_cohorts_true_scatter_is_told_from_its_noise() -> None:
