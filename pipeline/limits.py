@@ -193,6 +193,7 @@ class Stack:
     share: float = 0.80  # of the best module's, below which a module's connection is poor
     capacity: float = 0.85  # of the best module, below which it is weak
     other_model: float = 1.15  # ratio of nominal charges that makes a mixed stack
+    nominal_error: float = 0.03  # of such a ratio, for some BMS give what they have learnt as nominal
     apart: tuple[float, float] = (0.10, 0.20)  # charge that modules are apart: warning, alarm
     apart_days: int = 3
     leads: float = 0.7  # of the ends of charge, or discharge, that the same module decides

@@ -38,6 +38,8 @@ UNITS = {
 }
 """Units of the data that people do not use: the factor, their own unit and its decimals."""
 
+SHORT_YEARS = 2.0
+"""Below it a span is told in months."""
 BESIDE = (
     ("soc", "soc_pm", "0.1 %"),
     ("current", "current_ma", "mA"),
@@ -140,9 +142,19 @@ def place(finding: Finding, fleet: FleetConfig, language: str = ENGLISH) -> str:
 
 def quantity(value: float, unit: str | None, language: str = ENGLISH) -> str:
     """A number with a unit that people use: quantity(231, "0.1 degC") is "23.1 °C"."""
+    if unit == "years":
+        return _years(value, language)
     factor, shown, decimals = UNITS.get(unit or "", (1, unit or "", 0 if float(value).is_integer() else 2))
     shown = say(language, shown) if unit == "count" else shown
     return f"{decimal(f'{value * factor:.{decimals}f}', language)} {shown}".strip()
+
+
+def _years(value: float, language: str) -> str:
+    """A span of years; a short one in months, for "0 years" says neither whether it is over nor when."""
+    if value >= SHORT_YEARS:
+        return say(language, "years", n=decimal(f"{value:.1f}", language))
+    months = round(12 * max(value, 0.0))
+    return say(language, "no_month" if months < 1 else "month" if months == 1 else "months", n=months)
 
 
 def _numbers(finding: Finding, language: str) -> str:

@@ -33,6 +33,7 @@ FEATURES: dict[str, Feature] = {
     "spread_bottom": Feature("high", 25.0, 0.6, "mV"),
     "spread_mid": Feature("high", 5.0, 0.6, "mV"),
     "drift": Feature("high", 3.0, 0.8, "mA"),
+    "out_of_step": Feature("high", 10.0, 0.6, "% sure"),
     "jump_rate": Feature("high", 0.1, 0.7, "%"),
     "efficiency": Feature("low", 1.0, 0.5, "%"),
     "lockouts": Feature("high", 0.02, 0.7, "a day"),
@@ -51,6 +52,10 @@ FINDINGS = {
     ("mismatch", "leaking_cell"): "drift",
 }
 """Findings whose value is a feature, by analysis and pattern; others come from the daily tables below."""
+PATTERNS = ("mismatch", "stack")
+"""Analyses that say what a module has."""
+HARMLESS = ("limiting_module", "charge_apart", "circulating_current", "top_drift", "lagging_cell", "early_cut_off")
+"""Patterns that a sound module shows as well: one of a stack comes to its end first, and a long charge heals a lag."""
 
 
 def of_days(module_day: pl.LazyFrame) -> pl.LazyFrame:
@@ -95,6 +100,17 @@ def of_findings(findings: pl.LazyFrame) -> pl.LazyFrame:
     )
     rows = findings.with_columns(feature=told).drop_nulls(["feature", "value", "unit"])
     return rows.group_by(*UNIT, "feature").agg(pl.col("value").max()).select(LONG)
+
+
+def out_of_step(findings: pl.LazyFrame) -> pl.LazyFrame:
+    """out_of_step: how sure the surest pattern is that no charge heals, of its cells or of it in its stack, in %; 0 for
+    a module that was judged and has none. As LONG.
+    """
+    judged = findings.filter(pl.col("analysis").is_in(PATTERNS) & pl.col("status").is_in(["ok", "finding"]))
+    lasts = (pl.col("status") == "finding") & ~pl.col("pattern").is_in(HARMLESS)
+    sure = pl.when(lasts).then(100 * pl.col("confidence")).otherwise(0.0)
+    rows = judged.with_columns(out_of_step=sure).drop_nulls("unit")
+    return _long(rows.group_by(UNIT).agg(pl.col("out_of_step").max()))
 
 
 def _long(wide: pl.LazyFrame) -> pl.LazyFrame:

@@ -77,7 +77,7 @@ def _lagging(m: Mismatch) -> pl.Expr:
     """It misses the end of charge, and did so lately; at the other end it is among the first, or its drift shows."""
     missed = (pl.col("unfilled_excess") > m.unfilled) & (pl.col("late_unfilled") > m.unfilled)
     lacks = pl.max_horizontal("rest_deficit", "lead", "late_lag").fill_null(0.0) > m.lag
-    grows = pl.max_horizontal("drift", "leak").fill_null(0.0) > m.drift_ma
+    grows = (pl.col("drift").fill_null(0.0) > m.drift_ma) | _surely_leaks(m)
     at_once = (pl.col("first_empty").fill_null(0.0) > m.lagging_empty) & (lacks | grows)
     idle = (pl.col("drift_from") == "rest") & (pl.col("bottoms").fill_null(0) < m.events)
     quietly = grows & idle & (pl.col("rest_deficit") > m.lag)
@@ -89,6 +89,11 @@ def _lagging(m: Mismatch) -> pl.Expr:
     return pl.any_horizontal(one.fill_null(value=False) for one in told)
 
 
+def _surely_leaks(m: Mismatch) -> pl.Expr:
+    """A leak also if the balancer moves as much less than assumed as it may."""
+    return (pl.col("leak") - ASSUMED * pl.col("bleed_ma").fill_null(0.0).abs() > m.drift_ma).fill_null(value=False)
+
+
 def _topped_up(m: Mismatch) -> pl.Expr:
     """A balancer that moves charge covers the leak: nothing lags, but this one cell is filled again and again."""
     steady = (
@@ -98,7 +103,7 @@ def _topped_up(m: Mismatch) -> pl.Expr:
 
 
 def _leaking(m: Mismatch) -> pl.Expr:
-    losing = _lagging(m) & (pl.col("leak") - ASSUMED * pl.col("bleed_ma").fill_null(0.0).abs() > m.drift_ma)
+    losing = _lagging(m) & _surely_leaks(m)
     return losing.fill_null(value=False) | _topped_up(m).fill_null(value=False)
 
 

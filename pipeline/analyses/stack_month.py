@@ -21,9 +21,11 @@ STRETCHES = 3
 def stack_month(
     days: pl.LazyFrame, capacity: pl.LazyFrame, known: pl.LazyFrame, day: date, limits: Stack
 ) -> pl.LazyFrame:
-    """From stack_day (the window's), capacity (the window's) and known (site, unit, nominal_mah, model, firmware).
+    """From stack_day (the window's), capacity (the window's) and known (site, unit, nominal_mah, model, firmware, ease:
+    by how much its cells alone let current through, 1/mOhm of the mean cell; null where it is not known).
 
-    eased: its share of the stack's current steps by its share of nominal, by that of the best of the larger models;
+    eased: its share of the stack's current steps by what its cells' own resistance makes its due (where that is not
+    known of all, by its share of nominal), by that of the best of the larger models;
     carried: its share of the charge moved by its share of nominal; held: its capacity by nominal, by the best one's;
     smaller: the largest nominal of the stack by its own; odd_model, other_firmware; apart (median of the days'
     largest), apart_days; led: of the ends of charge or discharge that came early, whichever is more, and ends;
@@ -70,6 +72,13 @@ def _back(days: pl.LazyFrame, day: date) -> pl.LazyFrame:
     return rows.select(*UNIT, back_pm=pl.coalesce(pl.when(away).then("first_pm"), "back_pm"))
 
 
+def _due(by_nominal: pl.Expr, speaks: pl.Expr) -> pl.Expr:
+    """Its due of a step of the current. Cells of another batch resist as they do: only what is beyond is a joint."""
+    unknown = (pl.col("ease").is_null() & speaks).any().over(STACK)
+    own = pl.col("ease") / pl.col("ease").filter(speaks).sum().over(STACK)
+    return pl.when(unknown).then(by_nominal).otherwise(own)
+
+
 def _ratios(limits: Stack) -> dict[str, pl.Expr]:
     speaks = pl.col("silent_ms") < limits.missing_ms
     due = pl.col("nominal_mah") / pl.col("nominal_mah").filter(speaks).sum().over(STACK)
@@ -77,7 +86,7 @@ def _ratios(limits: Stack) -> dict[str, pl.Expr]:
     usual = pl.col("model").drop_nulls().mode(maintain_order=True).first().over(STACK)
     same_size = pl.col("nominal_mah").max().over(STACK) <= limits.other_model * pl.col("nominal_mah").min().over(STACK)
     whole_size = pl.col("nominal_mah") * limits.other_model >= pl.col("nominal_mah").max().over(STACK)
-    eased = pl.when(enough).then(pl.col("dxy") / pl.col("dxx") / due)
+    eased = pl.when(enough).then(pl.col("dxy") / pl.col("dxx") / _due(due, speaks))
     held = pl.col("mah") / pl.col("nominal_mah")
     led = [
         pl.when(pl.col(f"{e}s") >= limits.ends).then(pl.col(f"led_{e}") / pl.col(f"{e}s")) for e in ("top", "bottom")

@@ -40,7 +40,8 @@ def _hazard(m: Stack) -> pl.Expr:
 
 
 def _mixed(m: Stack) -> pl.Expr:
-    return (pl.col("smaller") > m.other_model) | pl.col("odd_model")
+    """Beyond doubt: a ratio just above the limit may as well lie below it."""
+    return (pl.col("smaller") * (1 - m.nominal_error) > m.other_model) | pl.col("odd_model")
 
 
 def _poor(m: Stack) -> pl.Expr:
@@ -100,7 +101,12 @@ def numbers(limits: Stack) -> dict[str, pl.Expr]:
     """The columns of a finding for rows of `stack_month` with pattern and status."""
     value = _of(lambda rule: rule.value[1] * _float(rule.value[0]))
     n, unseen = _of(lambda rule: _float(rule.counts)).fill_null(pl.col("steps")), pl.col("status") == "not_observable"
-    half = pl.when(pl.col("pattern") == "poor_connection").then(196 * STEP_ERROR / pl.col("steps").sqrt())
+    half = (
+        pl.when(pl.col("pattern") == "poor_connection")
+        .then(196 * STEP_ERROR / pl.col("steps").sqrt())
+        .when(pl.col("pattern") == "mixed_stack")
+        .then(limits.nominal_error * value)
+    )
     action = _of(lambda rule: pl.concat_list(pl.lit(rule.fault)))
     return {
         "fault": _of(lambda rule: pl.lit(rule.fault)),

@@ -10,7 +10,7 @@ import polars as pl
 from pipeline.analyses.bursts import bursts
 from pipeline.analyses.clusters import clusters
 from pipeline.analyses.cohorts import cohorts
-from pipeline.analyses.features import LONG, UNIT, of_cells, of_days, of_findings, of_spread
+from pipeline.analyses.features import LONG, UNIT, of_cells, of_days, of_findings, of_spread, out_of_step
 from pipeline.analyses.findings import identified
 from pipeline.analyses.lockout_causes import lockout_causes
 from pipeline.analyses.lockout_fleet import lockout_bursts, lockout_clusters
@@ -38,8 +38,10 @@ def in_the_fleet(store: Store, day: date, sites: Sequence[Site], findings: pl.Da
     units = _units(store, day, sites).collect().lazy()
     sessions = _sessions(store, day).collect().lazy()
     mine = pl.col("site").is_in(ids)
-    more = [*_of_units(store, day, (units, sessions), findings, LFP), *_of_fleet(day, units, sessions, LFP)]
-    more.append(out_of_line(store, day, ids, units, LFP.stack))
+    shared = out_of_line(store, day, ids, units, LFP.stack).collect()
+    known = pl.concat([findings, shared.select(findings.columns)], how="vertical_relaxed")
+    more = [*_of_units(store, day, (units, sessions), known, LFP), *_of_fleet(day, units, sessions, LFP)]
+    more.append(shared.lazy())
     joined = pl.concat(more).filter(mine | pl.col("site").is_null()).drop(*ELSEWHERE)
     where = units.select(*PLACE)  # also of those that are silent today
     placed = joined.join(where, on=UNIT, how="left", maintain_order="left").with_columns(day=pl.lit(day))
@@ -106,6 +108,7 @@ def _of_units(
             of_cells(tables["cell_day"]),
             of_spread(tables["spread_hist"]),
             of_findings(findings.lazy()),
+            out_of_step(findings.lazy()),
             risks.select(*UNIT, feature=pl.lit("lockouts"), value="rate"),
         )
     ).collect()

@@ -10,13 +10,16 @@ import polars as pl
 from pipeline.analyses.stack import stack
 from pipeline.analyses.stack_month import stack_month
 from pipeline.analyses.stack_sums import stack_sums
-from pipeline.chemistry import Chemistry
+from pipeline.analyses.step_sums import polarisation
+from pipeline.chemistry import Chemistry, chemistry_of
 from pipeline.limits import Limits, Stack
 
 if TYPE_CHECKING:
     from pipeline.nightly.parts import Store
 
 UNIT = ["site", "unit"]
+CHEMISTRY = chemistry_of("lfp")
+"""Only what is measured counts here, and that is the same for all."""
 
 
 def shared_today(
@@ -38,5 +41,12 @@ def out_of_line(store: Store, day: date, sites: tuple[str, ...], about: pl.LazyF
     days = store.scan("stack_day").filter(month).sort(*UNIT, "day").collect().lazy()
     held = store.scan("capacity").filter(month & (pl.col("method") != "anchors"))
     sized = store.scan("module_day").filter(month).sort("day").group_by(UNIT).agg(pl.col("nominal_mah").last())
-    known = sized.join(about.select(*UNIT, "model", "firmware").unique(UNIT), on=UNIT, how="left")
+    named = sized.join(about.select(*UNIT, "model", "firmware").unique(UNIT), on=UNIT, how="left")
+    known = named.join(_eases(store.scan("step_sum").filter(month), sized), on=UNIT, how="left")
     return stack(stack_month(days, held, known, day, limits).collect().lazy(), limits)
+
+
+def _eases(sums: pl.LazyFrame, sized: pl.LazyFrame) -> pl.LazyFrame:
+    """(site, unit, ease): what a module's mean cell lets through after minutes, 1/mOhm, where its steps tell it."""
+    found = polarisation(sums.join(sized, on=UNIT), CHEMISTRY, pl.col("nominal_mah"), UNIT).filter("regressed")
+    return found.select(*UNIT, ease=1 / (pl.col("fast_mohm") + pl.col("slow_mohm")))

@@ -11,6 +11,7 @@ import pytest
 from pipeline.analyses.bursts import bursts
 from pipeline.analyses.clusters import clusters
 from pipeline.analyses.cohorts import cohorts
+from pipeline.analyses.features import out_of_step
 from pipeline.analyses.ranking import distances
 from pipeline.analyses.rare import binomial_tail, chi2_quantile, false_discovery, poisson_tail
 from pipeline.analyses.recurrence import recurrence
@@ -138,3 +139,19 @@ def test_too_few_of_a_model_are_compared_with_all_of_them_and_too_few_at_all_wit
     lone = compared(CALM | {"odd": 40.0, "odder": 41.0}, models={"odd": "rare", "odder": "rare"})
     assert (lone["odd"]["n"], lone["odd"]["part"] > 0.5) == (12, True)
     assert compared(dict(list(CALM.items())[:7])) == {}
+
+
+def test_a_pattern_that_no_charge_heals_sets_a_module_apart_and_one_that_a_charge_heals_does_not() -> None:
+    said = [
+        ("u1", "stack", "poor_connection", "finding", 0.99),
+        ("u1", "mismatch", "even_spread", "ok", 0.8),
+        ("u2", "mismatch", "leaking_cell", "finding", 0.7),
+        ("u3", "mismatch", "top_drift", "finding", 0.9),
+        ("u3", "stack", "limiting_module", "finding", 0.9),
+        ("u4", "mismatch", "even_spread", "not_observable", 0.0),
+    ]
+    schema = ["unit", "analysis", "pattern", "status", "confidence"]
+    rows = pl.LazyFrame(said, schema=schema, orient="row").with_columns(site=pl.lit("barn"))
+    told = out_of_step(rows).collect()
+    assert dict(told.select("unit", "value").rows()) == {"u1": 99.0, "u2": 70.0, "u3": 0.0}
+    assert told["feature"].unique().to_list() == ["out_of_step"]

@@ -92,7 +92,7 @@ def verdicts(
     rows = [day(unit, n, **(wrong if unit == 1 else {})) for n in range(days) for unit in range(3)]
     months = pl.DataFrame(rows, schema=STACK_DAY).lazy()
     units = {"site": ["barn"] * 3, "unit": ["u0", "u1", "u2"]}
-    told = {"nominal_mah": [100_000.0] * 3, "model": ["A"] * 3, "firmware": ["1"] * 3} | known
+    told = {"nominal_mah": [100_000.0] * 3, "model": ["A"] * 3, "firmware": ["1"] * 3, "ease": [1.0] * 3} | known
     capacity = pl.concat([pl.LazyFrame({**units, "cell": [0, 0, 0], "mah": [1000 * ah for ah in held]})] * 3)
     month = stack_month(months, capacity, pl.LazyFrame({**units, **told}), DAY, LIMITS)
     return {row["unit"]: row for row in stack(month, LIMITS).collect().to_dicts()}
@@ -127,7 +127,7 @@ def test_a_module_that_comes_back_after_a_day_away_is_compared_with_the_others()
     rows = [day(unit, n) for n in range(4) for unit in range(3) if (unit, n) != (1, 1)]
     nobody = pl.LazyFrame(schema={"site": pl.String, "unit": pl.String, "cell": pl.Int16, "mah": pl.Float64})
     known = pl.LazyFrame(
-        {"site": "barn", "unit": ["u0", "u1", "u2"], "nominal_mah": 1e5, "model": "A", "firmware": "1"}
+        {"site": "barn", "unit": ["u0", "u1", "u2"], "nominal_mah": 1e5, "model": "A", "firmware": "1", "ease": 1.0}
     )
     month = stack_month(pl.DataFrame(rows, schema=STACK_DAY).lazy(), nobody, known, DAY, LIMITS).collect()
     assert month["back_pm"].to_list() == [None, 200.0, None]
@@ -147,6 +147,24 @@ def test_mixed_sizes_and_mixed_models_are_told_of_the_odd_one() -> None:
     assert [found["u0"]["status"] for found in (smaller, other)] == ["ok"] * 2
 
 
+def test_a_size_just_above_the_limit_may_as_well_lie_below_it() -> None:
+    """Some BMS give what they have learnt as nominal: 115.05 % beside a limit of 115 % is no other model."""
+    near = verdicts({}, nominal_mah=[115_050.0, 100_000.0, 115_050.0])
+    beyond = verdicts({"dxy": 28.0}, held=(115.0, 95.0, 115.0), nominal_mah=[120_000.0, 100_000.0, 120_000.0])
+    assert near["u1"]["status"] == "ok"
+    assert beyond["u1"]["pattern"] == "mixed_stack"
+    assert beyond["u1"]["lo"] > beyond["u1"]["threshold"]
+
+
+def test_a_module_whose_cells_resist_more_is_not_said_to_have_a_poor_connection() -> None:
+    """It takes two thirds of the others' current, and so it should by its cells; without them nobody can tell."""
+    wrong = {"dxy": 25.0}
+    batch, joint = (verdicts(wrong, ease=eases)["u1"] for eases in ([1.0, 0.72, 1.0], [1.0] * 3))
+    unknown = verdicts(wrong, ease=[1.0, None, 1.0])["u1"]
+    assert batch["status"] == "ok"
+    assert [row["pattern"] for row in (joint, unknown)] == ["poor_connection"] * 2
+
+
 def test_a_module_that_fell_silent_is_missing_and_one_that_was_exchanged_is_not() -> None:
     two = [day(unit, n, members=2) for n in range(3) for unit in (0, 2)]
     gone = [day(1, n) for n in (3, 4)]
@@ -158,7 +176,9 @@ def test_a_module_that_fell_silent_is_missing_and_one_that_was_exchanged_is_not(
             "nominal_mah": 100_000.0,
             "model": "A",
             "firmware": "1",
-        }
+            "ease": None,
+        },
+        schema_overrides={"ease": pl.Float64},
     )
     capacity = pl.LazyFrame(schema={"site": pl.String, "unit": pl.String, "cell": pl.Int16, "mah": pl.Float64})
     told = [

@@ -54,6 +54,8 @@ def test_numbers_times_and_spans_are_those_of_the_language() -> None:
     assert quantity(231, "0.1 degC", "de") == "23,1 °C"
     assert quantity(3, "count", "de") == "3 mal"
     assert decimal("1.5", "en") == "1.5"
+    assert [quantity(years, "years") for years in (0, 1, 3.25)] == ["less than a month", "12 months", "3.2 years"]
+    assert [quantity(years, "years", "de") for years in (0.09, 2.5)] == ["1 Monat", "2,5 Jahre"]
 
 
 def test_a_finding_is_told_in_german_from_the_catalogue() -> None:
