@@ -38,6 +38,7 @@ class Lockouts:
     before_ms: int = 10 * MINUTE  # evidence is looked for so long before a session's start ...
     after_ms: int = 2 * MINUTE  # ... and after it
     silent_ms: tuple[int, int] = (30_000, 10 * MINUTE)  # silence of a battery that a person switches off and on
+    reset_ms: int = 3 * MINUTE  # what it takes: of slower polls it can hide no more than one
     same_soc_pm: int = 10  # its state of charge is still the same afterwards
     repeat_ms: int = 7 * DAY  # the same cause again within it is a recurrence
     after_reset_ms: int = DAY  # again so soon after a reset: the cause was not removed
@@ -107,12 +108,14 @@ class Doubts:
     zero_rest: int = 6  # bins without current before a moving voltage is strange
     zero_mv: int = 100  # pack voltage range of a bin: 20 mV a minute
     rate: float = 2.0
-    full_mv: int = 3450  # mean cell of a charging module that is full ...
+    full_mv: int = 3450  # mean cell of a charging module that is full once its current has come down ...
+    full_rate: float = 0.06  # ... to this share of the capacity ...
     empty_mv: int = 3000  # ... of one that is empty, and the most charge that it still has under a small current
     empty_pm: int = 40
     nearly_mv: int = 3050
     nearly_pm: int = 70
-    soc_off_pm: int = 100
+    soc_off_pm: int = 125  # 10 % and what the cells' word may be off itself
+    counted_off_pm: int = 80  # within one day, in which a sound BMS counts as we do
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ class Mismatch:
     resists: float = 1.25  # times the median cell
     deficit: float = 0.03
     first_empty: float = 0.4  # of the emptyings
-    alone: float = 0.8  # of the emptyings that one cell ends before most others are off the plateau
+    alone: float = 0.7  # of the emptyings that one cell ends before most others are off the plateau
     alone_seldom: float = 0.5  # so many of them at most, or the pairs of charge are a chosen few
     paired: float = 0.3  # of the emptyings that follow a filling, or a deficit by charge is one of other days
     ahead: float = 0.2  # of the readings near full that a cell which holds less leads
@@ -166,6 +169,7 @@ class Mismatch:
     lagging_empty: float = 0.3
     lag: float = 0.02
     drift_ma: float = 5.0
+    leak_ma: float = 7.0  # that is no drift towards where a balancer holds the cell
     top_lag: float = 0.005
     even_deficit: float = 0.02
     even_resists: float = 1.15
@@ -213,7 +217,8 @@ class Limits:
     knee_mv: int = 3050  # with all cells below it, those of a sound module fall so fast that they are far apart
     plateau_mv: tuple[int, int] = (3250, 3335)
     cell_mv: tuple[int, int] = (1500, 4000)
-    full_mv: int = 3350  # a module that says 100 % while charging has at least this
+    full_mv: int = 3350  # a module that says 100 % while charging has at least this ...
+    charging_rate: float = 0.02  # ... at more than this share of the capacity: zero is not 0, and full ones rest lower
     top_soc_pm: int = 900
     bottom_soc_pm: int = 150
     mid_soc_pm: tuple[int, int] = (300, 800)

@@ -74,7 +74,8 @@ def _apart(temps: list[str], limits: Limits) -> pl.Expr:
 def _contradicts(limits: Limits) -> pl.Expr:
     d, soc, current = limits.doubts, pl.col("soc_pm"), pl.col("current_ma")
     slow = current.abs() < limits.mid_c_rate * pl.coalesce("full_mah", pl.lit(limits.full_mah))
-    full = (pl.col("mean") >= d.full_mv) & (current > 0) & slow & (soc < 1000 - d.soc_off_pm)
+    tapered = current < d.full_rate * pl.coalesce("full_mah", pl.lit(limits.full_mah))
+    full = (pl.col("mean") >= d.full_mv) & (current > 0) & tapered & (soc < 1000 - d.soc_off_pm)
     empty, nearly = (
         (pl.col("mean") <= mv) & (pl.col("mean") > 0) & slow & (soc >= has_pm + d.soc_off_pm)
         for mv, has_pm in ((d.empty_mv, d.empty_pm), (d.nearly_mv, d.nearly_pm))
@@ -93,13 +94,16 @@ def _bins(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
         soc=pl.col("soc_pm").last(),
         full=pl.col("full_mah").max().fill_null(limits.full_mah),
     )
-    ordered = packed.sort("unit", "bin").with_columns(
-        rest=pl.col("i").rolling_max(d.zero_rest).over("unit"),
-        since=pl.col("bin") - pl.col("bin").shift(d.zero_rest - 1).over("unit"),
-        off=pl.col("soc") - 1000 * pl.col("moved").cum_sum().over("unit") / pl.col("full"),
-        jump=pl.col("soc").diff().over("unit").abs(),
+    ordered = (
+        packed.sort("unit", "bin")
+        .with_columns(
+            rest=pl.col("i").rolling_max(d.zero_rest).over("unit"),
+            since=pl.col("bin") - pl.col("bin").shift(d.zero_rest - 1).over("unit"),
+            off=pl.col("soc") - 1000 * pl.col("moved").cum_sum().over("unit") / pl.col("full"),
+        )
+        .with_columns(jump=pl.col("off").diff().over("unit").abs())
     )
     zero = (pl.col("rest") < d.zero_ma) & (pl.col("since") == d.zero_rest - 1) & (pl.col("volts") > d.zero_mv)
     whole = (pl.col("jump") < limits.soc_jump_pm).fill_null(value=True).all()
-    drifted = (pl.col("off").max() - pl.col("off").min() > d.soc_off_pm) & whole
+    drifted = (pl.col("off").max() - pl.col("off").min() > d.counted_off_pm) & whole
     return ordered.group_by("unit").agg(I_ZERO=zero.any(), COUNTED=drifted)

@@ -39,7 +39,8 @@ def endings(
 def _ended_by(day: LocalDay, limits: Lockouts) -> pl.Expr:
     low, high = limits.silent_ms
     gap, period = pl.col("dt_ms"), pl.col("period_ms")
-    silent = (gap > pl.max_horizontal(pl.lit(low), 2.5 * period)) & (gap <= high)
+    missed = pl.when(2.5 * period <= limits.reset_ms).then(2.5).otherwise(1.9) * period  # at slow polls it hides one
+    silent = (gap > pl.max_horizontal(pl.lit(low), missed)) & (gap <= high)
     still = (pl.col("soc_pm") - pl.col("soc_pm_before")).abs() <= limits.same_soc_pm
     by_command = pl.col("faults_before").str.split(" ").list.contains(MANUAL)
     return (

@@ -91,15 +91,19 @@ def _lagging(m: Mismatch) -> pl.Expr:
 
 def _surely_leaks(m: Mismatch) -> pl.Expr:
     """A leak also if the balancer moves as much less than assumed as it may."""
-    return (pl.col("leak") - ASSUMED * pl.col("bleed_ma").fill_null(0.0).abs() > m.drift_ma).fill_null(value=False)
+    return (pl.col("leak") - ASSUMED * pl.col("bleed_ma").fill_null(0.0).abs() > m.leak_ma).fill_null(value=False)
 
 
 def _topped_up(m: Mismatch) -> pl.Expr:
-    """A balancer that moves charge covers the leak: nothing lags, but this one cell is filled again and again."""
+    """A balancer that moves charge covers the leak: nothing lags, but this one cell is filled again and again.
+
+    One that is ahead at full all the same is fed by mistake: under load it only looks low.
+    """
     steady = (
         (pl.col("drift").fill_null(0.0) > -m.drift_ma) & (pl.col("days") >= m.settled) & (pl.col("tops") >= m.events)
     )
-    return pl.col("shuttles") & (pl.col("bleed_ma") > m.topped_up_ma) & steady
+    kept = pl.col("lag").fill_null(0.0) > -m.top_lag
+    return pl.col("shuttles") & (pl.col("bleed_ma") > m.topped_up_ma) & steady & kept
 
 
 def _leaking(m: Mismatch) -> pl.Expr:
@@ -115,9 +119,8 @@ def _short(m: Mismatch) -> pl.Expr:
 def _drifted(m: Mismatch) -> pl.Expr:
     steady = pl.col("drift").fill_null(0.0).abs() < m.drift_ma
     lasting = pl.min_horizontal(pl.col("lag").abs(), pl.col("late_lag").abs()) > m.top_lag
-    return (
-        lasting & pl.col("late_lag").is_not_null() & steady & (pl.col("deficit").fill_null(0.0).abs() < m.even_deficit)
-    )
+    both_ends = pl.coalesce("deficit", pl.col("lead") - pl.col("lag")).fill_null(0.0).abs() < m.even_deficit / 2
+    return lasting & pl.col("late_lag").is_not_null() & steady & both_ends
 
 
 CELLS = (

@@ -80,7 +80,8 @@ def _signs(day: LocalDay, limits: Limits) -> tuple[pl.Expr, ...]:
     soc, ts, whole = pl.col("soc_pm"), pl.col("ts"), pl.col("n_cells") == pl.col("n_cells").max()
     off = (pl.col("cells_mv") - pl.col("voltage_mv")).abs() > limits.sum_off * pl.col("voltage_mv")
     jumped = (change("soc_pm").abs() >= limits.soc_jump_pm) & (pl.col("dt_ms") <= limits.soc_jump_ms)
-    not_full = (soc >= 1000) & (pl.col("mean") < limits.full_mv) & (pl.col("current_ma") > 0)
+    in_earnest = limits.charging_rate * pl.col("full_mah").fill_null(limits.full_mah)
+    not_full = (soc >= 1000) & (pl.col("mean") < limits.full_mv) & (pl.col("current_ma") > in_earnest)
     ahead = (ts > pl.col("arrival_ts") + limits.ahead_ms) | (pl.col("clk") == "bad")
     return (
         pl.len().cast(pl.Int64).alias("n"),

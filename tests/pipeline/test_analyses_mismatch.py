@@ -148,7 +148,11 @@ CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     (None, {**SMALL, "deficit": 0.0}),
     ("capacity_deficit", {**NEVER_FULL, "ahead": 0.4}),
     ("lagging_cell", {**NEVER_FULL, "ahead": 0.12}),
-    ("lagging_cell", {**LATE, "drift": 4.0, "bleed_ma": 2.0}),  # 5 mA, if half of the balancer's part is assumed only
+    ("lagging_cell", {**LATE, "drift": 4.0, "bleed_ma": 4.0}),  # 6 mA, if half of the balancer's part is assumed only
+    ("lagging_cell", {**LATE, "drift": 6.0}),  # towards where the balancer holds it
+    (None, {"shuttles": True, "bleed_ma": 30.0, "lag": -0.009}),  # ahead at full, and fed all the same
+    (None, {"lag": -0.017, "late_lag": -0.013, "lead": 0.001, "deficit": None}),  # at one end only
+    ("capacity_deficit", {"alone_empty": 0.8, "deficit": None}),
 )  # fmt: skip
 
 

@@ -129,6 +129,13 @@ def test_silence_of_some_minutes_with_the_same_charge_after_it_is_a_reset() -> N
     assert ended(minutes(silent=(105, 150))) == ["unknown"]
 
 
+def test_of_slow_polls_a_reset_hides_one() -> None:
+    rows = [row for n, row in enumerate(minutes()) if n % 5 == 0]
+    assert ended(rows) == ["auto_release"]
+    end = next(n for n in range(1, len(rows)) if rows[n - 1]["faults"] and not rows[n]["faults"])
+    assert ended([*rows[:end], *rows[end + 1 :]]) == ["reset"]
+
+
 def test_a_device_that_says_that_it_began_anew_was_switched_off_and_on() -> None:
     assert ended(minutes(silent=(105, 110)), again=(111 * MINUTE,)) == ["power_cycle"]
     assert ended(minutes(), again=(200 * MINUTE,)) == ["auto_release"]

@@ -57,8 +57,12 @@ DOUBTS = {
     "SOC standing while charge flows": (whole_day(current_ma=5_000), Quality.STUCK_SOC),
     "SOC jumping": ([*whole_day()[:-1], reading(1439 * MINUTE, EVEN, soc_pm=450)], Quality.SOC_JUMP),
     "full and yet not full": (
-        [*whole_day()[:-1], reading(1439 * MINUTE, EVEN, soc_pm=1000, current_ma=10)],
+        [*whole_day()[:-1], reading(1439 * MINUTE, EVEN, soc_pm=1000, current_ma=5_000)],
         Quality.SOC_DRIFT,
+    ),
+    "full, at rest, and a sensor's zero that is none": (
+        [*whole_day()[:-1], reading(1439 * MINUTE, EVEN, soc_pm=1000, current_ma=120)],
+        Quality.SOC_JUMP,
     ),
     "cells and module disagree": (whole_day(voltage_mv=13_300), Quality.V_SUM),
     "a cell beyond belief": ([*whole_day()[:-1], reading(1439 * MINUTE, (3300, 3300, 3300, 4100))], Quality.V_OUT),
