@@ -178,6 +178,7 @@ class Mismatch:
     shuttle_ma: float = 900.0  # moved into a cell by a balancer that moves charge and does not say
     shuttled: float = 0.25  # of a module's balancing that goes into low cells where its balancer moves charge
     behind: float = 0.9  # of the readings near full in which one cell is the farthest, and below
+    week: int = 7  # days in which a few charges still even out what was put together
     settled: int = 14  # days until a balancer has undone what it found
     topped_up_ma: float = 10.0  # that such a balancer moves into one cell more than into the others
     cut_off: float = 0.6  # of the charge ends

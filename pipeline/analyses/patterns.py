@@ -85,7 +85,7 @@ def _lagging(m: Mismatch) -> pl.Expr:
     held_back = missed & (pl.col("behind") > m.behind) & (pl.col("leak") > m.drift_ma)
     below = _settled(m) & never_full & (pl.col("rest_deficit") > m.lag) & (pl.col("first_empty") > m.lagging_empty)
     late = (pl.col("late_lag") > m.lag) & (grows | (pl.col("lag") > m.lag))
-    told = [missed & at_once, held_back, quietly, below, late]
+    told = [missed & at_once & (pl.col("days") >= m.week), held_back, quietly, below, late]
     return pl.any_horizontal(one.fill_null(value=False) for one in told)
 
 

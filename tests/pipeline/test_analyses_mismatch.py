@@ -137,6 +137,7 @@ CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     ("capacity_deficit", {"deficit": 0.05}),
     ("capacity_deficit", {"deficit": None, "rest_deficit": 0.06, "first_empty": 1.0}),
     ("lagging_cell", LATE),
+    (None, {**LATE, "days": 5}),
     ("leaking_cell", {**LATE, "drift": 9.0}),
     ("leaking_cell", {"shuttles": True, "bleed_ma": 30.0}),
     (None, {"shuttles": True, "bleed_ma": 30.0, "days": 5}),
