@@ -65,22 +65,19 @@ def _stuck(temps: list[str], limits: Limits) -> pl.Expr:
 def _apart(temps: list[str], limits: Limits) -> pl.Expr:
     if not temps:
         return pl.lit(value=False)
-    d = limits.doubts
-    rise = fastest_change(temps) > d.rise_dc_min
-    apart = warmest(temps) - coldest(temps) > d.apart_dc
-    return (rise | apart).any()
+    rise, apart = fastest_change(temps), warmest(temps) - coldest(temps)
+    return ((rise > limits.doubts.rise_dc_min) | (apart > limits.doubts.apart_dc)).any()
 
 
 def _contradicts(limits: Limits) -> pl.Expr:
-    d, soc, current = limits.doubts, pl.col("soc_pm"), pl.col("current_ma")
-    slow = current.abs() < limits.mid_c_rate * pl.coalesce("full_mah", pl.lit(limits.full_mah))
-    tapered = current < d.full_rate * pl.coalesce("full_mah", pl.lit(limits.full_mah))
-    full = (pl.col("mean") >= d.full_mv) & (current > 0) & tapered & (soc < 1000 - d.soc_off_pm)
+    d, soc = limits.doubts, pl.col("soc_pm")
+    rate = pl.col("current_ma") / pl.coalesce("full_mah", pl.lit(limits.full_mah))
+    tapered = (pl.col("mean") >= d.full_mv) & rate.is_between(0, d.full_rate, closed="none")
     empty, nearly = (
-        (pl.col("mean") <= mv) & (pl.col("mean") > 0) & slow & (soc >= has_pm + d.soc_off_pm)
+        pl.col("mean").is_between(0, mv, closed="right") & (soc >= has_pm + d.soc_off_pm)
         for mv, has_pm in ((d.empty_mv, d.empty_pm), (d.nearly_mv, d.nearly_pm))
     )
-    return full | empty | nearly
+    return (tapered & (soc < 1000 - d.soc_off_pm)) | ((empty | nearly) & (rate.abs() < limits.mid_c_rate))
 
 
 def _bins(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:

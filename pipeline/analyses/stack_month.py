@@ -72,13 +72,6 @@ def _back(days: pl.LazyFrame, day: date) -> pl.LazyFrame:
     return rows.select(*UNIT, back_pm=pl.coalesce(pl.when(away).then("first_pm"), "back_pm"))
 
 
-def _due(by_nominal: pl.Expr, speaks: pl.Expr) -> pl.Expr:
-    """Its due of a step of the current. Cells of another batch resist as they do: only what is beyond is a joint."""
-    unknown = (pl.col("ease").is_null() & speaks).any().over(STACK)
-    own = pl.col("ease") / pl.col("ease").filter(speaks).sum().over(STACK)
-    return pl.when(unknown).then(by_nominal).otherwise(own)
-
-
 def _ratios(limits: Stack) -> dict[str, pl.Expr]:
     speaks = pl.col("silent_ms") < limits.missing_ms
     due = pl.col("nominal_mah") / pl.col("nominal_mah").filter(speaks).sum().over(STACK)
@@ -86,7 +79,9 @@ def _ratios(limits: Stack) -> dict[str, pl.Expr]:
     usual = pl.col("model").drop_nulls().mode(maintain_order=True).first().over(STACK)
     same_size = pl.col("nominal_mah").max().over(STACK) <= limits.other_model * pl.col("nominal_mah").min().over(STACK)
     whole_size = pl.col("nominal_mah") * limits.other_model >= pl.col("nominal_mah").max().over(STACK)
-    eased = pl.when(enough).then(pl.col("dxy") / pl.col("dxx") / _due(due, speaks))
+    lets = pl.col("ease").filter(speaks)
+    own = pl.when(lets.null_count().over(STACK) == 0).then(pl.col("ease") / lets.sum().over(STACK)).otherwise(due)
+    eased = pl.when(enough).then(pl.col("dxy") / pl.col("dxx") / own)
     held = pl.col("mah") / pl.col("nominal_mah")
     led = [
         pl.when(pl.col(f"{e}s") >= limits.ends).then(pl.col(f"led_{e}") / pl.col(f"{e}s")) for e in ("top", "bottom")
