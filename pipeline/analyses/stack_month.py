@@ -51,15 +51,10 @@ def stack_month(
     )
     by_cell = capacity.group_by(*UNIT, "cell").agg(pl.col("mah").median(), n=pl.len())
     held = by_cell.filter(pl.col("n") >= STRETCHES).group_by(UNIT).agg(pl.col("mah").median())
-    joined = (
-        mine.join(back, on=UNIT, how="left")
-        .join(sums, on=UNIT, how="left")
-        .join(held, on=UNIT, how="left")
-        .join(known, on=UNIT, how="left")
-    )
-    return (
-        joined.with_columns(silent_ms=pl.col("heap_ts") - pl.col("last_ts")).with_columns(**_ratios(limits)).sort(UNIT)
-    )
+    for more in (back, sums, held, known):
+        mine = mine.join(more, on=UNIT, how="left")
+    told = mine.with_columns(silent_ms=pl.col("heap_ts") - pl.col("last_ts"))
+    return told.with_columns(**_ratios(limits)).sort(UNIT)
 
 
 def _back(days: pl.LazyFrame, day: date) -> pl.LazyFrame:
