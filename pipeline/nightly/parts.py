@@ -32,7 +32,7 @@ from pipeline.nightly.month import out_of_step
 from pipeline.nightly.stacks import shared_today
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 """Raised when the daily tables would come out differently; every night within reach is then worked through again."""
 MODULES = 200
 """Modules of a part: about 150 MB in memory at a reading every 10 s."""

@@ -13,11 +13,15 @@ from pipeline.analyses.stack_sums import stack_sums
 from pipeline.analyses.step_sums import polarisation
 from pipeline.chemistry import Chemistry, chemistry_of
 from pipeline.limits import Limits, Stack
+from pipeline.quality import Quality
+from pipeline.schema import STACK_DAY
 
 if TYPE_CHECKING:
     from pipeline.nightly.parts import Store
 
 UNIT = ["site", "unit"]
+STEPS = ("sxy", "sxx", "dxy", "dxx", "steps", "rests", "rest_ma")
+"""Of stack_day: what compares modules within minutes."""
 CHEMISTRY = chemistry_of("lfp")
 """Only what is measured counts here, and that is the same for all."""
 
@@ -38,12 +42,23 @@ def out_of_line(store: Store, day: date, sites: tuple[str, ...], about: pl.LazyF
     month = pl.col("day").is_between(day - timedelta(days=limits.days), day, closed="right") & pl.col("site").is_in(
         sites
     )
-    days = store.scan("stack_day").filter(month).sort(*UNIT, "day").collect().lazy()
+    skewed = store.scan("module_day").filter(month & (pl.col("dq") & int(Quality.CLOCK) != 0))
+    days = _in_step(store.scan("stack_day").filter(month), skewed).sort(*UNIT, "day").collect().lazy()
     held = store.scan("capacity").filter(month & (pl.col("method") != "anchors"))
     sized = store.scan("module_day").filter(month).sort("day").group_by(UNIT).agg(pl.col("nominal_mah").last())
     named = sized.join(about.select(*UNIT, "model", "firmware").unique(UNIT), on=UNIT, how="left")
     known = named.join(_eases(store.scan("step_sum").filter(month), sized), on=UNIT, how="left")
     return stack(stack_month(days, held, known, day, limits).collect().lazy(), limits)
+
+
+def _in_step(days: pl.LazyFrame, skewed: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of stack_day; on a day on which a clock of the stack was wrong no steps, for they were not held together."""
+    wrong = skewed.select("site", "stack", "day", wrong=True).unique()
+    known = days.join(wrong, on=["site", "stack", "day"], how="left").with_columns(
+        pl.col("wrong").fill_null(value=False)
+    )
+    none = (pl.when(~pl.col("wrong")).then(name).otherwise(0).cast(STACK_DAY[name]).alias(name) for name in STEPS)
+    return known.with_columns(none).drop("wrong")
 
 
 def _eases(sums: pl.LazyFrame, sized: pl.LazyFrame) -> pl.LazyFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -13,7 +13,10 @@ from pipeline.analyses.stack_month import stack_month
 from pipeline.analyses.stack_sums import stack_sums
 from pipeline.chemistry import LFP as CURVE
 from pipeline.limits import LFP
-from pipeline.schema import STACK_DAY
+from pipeline.nightly.parts import Where
+from pipeline.nightly.stacks import out_of_line
+from pipeline.quality import Quality
+from pipeline.schema import STACK_DAY, TABLES
 from tests.pipeline.fleets import DAY, MINUTE, lived, reading
 
 LIMITS = LFP.stack
@@ -163,6 +166,30 @@ def test_a_module_whose_cells_resist_more_is_not_said_to_have_a_poor_connection(
     unknown = verdicts(wrong, ease=[1.0, None, 1.0])["u1"]
     assert batch["status"] == "ok"
     assert [row["pattern"] for row in (joint, unknown)] == ["poor_connection"] * 2
+
+
+class Month:
+    """A store of six days of a stack of three, whose u1 seems to take a third of its due."""
+
+    def __init__(self, dq: Quality) -> None:
+        place = {"site": "barn", "stack": "s1"}
+        rows = [day(unit, n, **({"dxy": 10.0} if unit == 1 else {})) for n in range(6) for unit in range(3)]
+        modules = [place | {"unit": r["unit"], "day": r["day"], "nominal_mah": 1e5} for r in rows]
+        doubted = [row | {"dq": int(dq) if row["unit"] == "u1" else 0} for row in modules]
+        self.rows = {"stack_day": rows, "module_day": doubted}
+
+    def scan(self, table: str, days: tuple[date, date] | None = None) -> pl.LazyFrame:
+        return pl.LazyFrame(self.rows.get(table, []), schema=TABLES[table])
+
+    def replace(self, table: str, frame: pl.DataFrame, *, where: Where) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("dq", "status"), [(Quality(0), "finding"), (Quality.CLOCK, "not_observable")])
+def test_steps_under_a_wrong_clock_are_not_compared(dq: Quality, status: str) -> None:
+    about = pl.LazyFrame({"site": "barn", "unit": ["u0", "u1", "u2"], "model": "A", "firmware": "1"})
+    told = out_of_line(Month(dq), DAY, ("barn",), about, LIMITS).collect()
+    assert dict(told.select("unit", "status").rows())["u1"] == status
 
 
 def test_a_module_that_fell_silent_is_missing_and_one_that_was_exchanged_is_not() -> None:
