@@ -215,12 +215,13 @@ def test_a_cell_that_misses_the_charges_end_by_now_leaks_as_much_as_it_shows_at_
     begun = gaps(of(3, lambda day: 0.0 if day < 9 else float("nan")), of(3, lambda day: 1000.0 * max(0, day - 8)))
     days = pl.LazyFrame(
         [{"site": "barn", "unit": "u1", "day": date(2026, 5, 1) + timedelta(days=d), "cell": c, **dict.fromkeys(
-            ("jumps", "quiet", "top_first", "top_last", "sxy", "sxx", "steps"), 0), "balancing_s": 0.0, "filled_s": 0.0}
+            ("jumps", "quiet", "top_first", "top_last", "sxy", "sxx", "steps"), 0), "balancing_s": 0.0, "filled_s": 0.0,
+          "min_mv": 3101, "max_mv": 3457}
          for d in range(DAYS) for c in range(CELLS)],
         schema_overrides={"cell": pl.Int16},
     )  # fmt: skip
     kinds = {"site": pl.String, "unit": pl.String, "ts": pl.Int64, "cell": pl.Int16}
-    rests = pl.LazyFrame(schema={**kinds, "state": pl.String, "soc": pl.Float64})
+    rests = pl.LazyFrame(schema={**kinds, "state": pl.String, "soc": pl.Float64, "mv": pl.Float64})
     seen = pl.LazyFrame(list(begun.values()), schema_overrides={"cell": pl.Int16})
     rows = {row["cell"]: row for row in cell_month(seen, days, rests, date(2026, 5, 20), LFP).collect().to_dicts()}
     assert begun[3]["drift_full"] == pytest.approx(0.0)
@@ -244,7 +245,7 @@ def rested(step: int, below: int) -> dict[str, Any]:
     cell_day = pl.DataFrame([zeros | row for row in days], schema=TABLES["cell_day"]).lazy()
     anchors = pl.DataFrame(seen, schema=TABLES["anchor"]).lazy()
     gap = pl.LazyFrame({"site": ["barn"], "unit": ["u1"], "nominal_mah": [NOMINAL]})
-    none = dict.fromkeys(("drift_full", "drift_empty"), pl.lit(None, pl.Float64))
+    none = dict.fromkeys(("drift_full", "drift_empty", "late_unfilled"), pl.lit(None, pl.Float64))
     month = cell_month(cell_day.select("site", "unit", "cell").join(gap, on=["site", "unit"]).with_columns(**none),
                        cell_day, anchors, DAY, LFP)  # fmt: skip
     return {row["cell"]: row["rest_deficit"] for row in month.collect().to_dicts()}
