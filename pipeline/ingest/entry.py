@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A message with all that was decided about it when it came, so that every sink reads the same from it.
+
+    A tuple, for there are thousands a second.
 
     `arrival_ts` is UTC ms. `offset_ms` is the server's anchor of the edge's boot clock (UTC ms = offset + `bt`), None
     where it is not known. `skip` holds the seqs of this message that are stored already.

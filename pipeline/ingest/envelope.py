@@ -18,7 +18,7 @@ from cellherd.topics import Topic
 BootTime = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Time = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Seq = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-IDENTITY = (b'"stream"', b'"epoch"', b'"seq"')
+_STREAM, _EPOCH_KEY, _SEQ = b'"stream"', b'"epoch"', b'"seq"'
 _HEX = re.compile(r"[0-9a-f]{32}:[0-9a-f]{16}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
 _BOOT = re.compile(r"[0-9a-f]{8}")
@@ -129,7 +129,7 @@ def inflated(topic: Topic, payload: bytes) -> bytes:
 
 def _unambiguous(text: bytes) -> bytes:
     """Refuse keys that stand twice: one reader would take the first, another the last."""
-    if b"\\" in text or any(text.count(key) > 1 for key in IDENTITY):
+    if b"\\" in text or text.count(_STREAM) > 1 or text.count(_EPOCH_KEY) > 1 or text.count(_SEQ) > 1:
         wire.parse_json(text)
     return text
 
@@ -168,15 +168,22 @@ def _said_at(text: bytes) -> tuple[int, int] | None:
 def _check(topic: Topic, head: _Head) -> None:
     if head.v != wire.VERSION:
         raise BadPayload("schema", f"version {head.v} instead of {wire.VERSION}")
-    if not _HEX.fullmatch(f"{head.stream}:{head.epoch}") or not _BOOT.fullmatch(head.boot):
-        raise BadPayload("schema", "stream, epoch and boot are not 32, 16 and 8 hex digits")
+    _check_ids(head.stream, head.epoch, head.boot)
     if head.module != topic.module:
         raise BadPayload("schema", f"module {head.module[:63]!r} under the topic of {topic.module!r}")
     if head.clk not in wire.CLOCKS:
         raise BadPayload("schema", f"clk {head.clk[:40]!r} is unknown")
 
 
+@lru_cache(65536)  # what it raises for is not kept, and the rest is short
+def _check_ids(stream: str, epoch: str, boot: str) -> None:
+    if not _HEX.fullmatch(f"{stream}:{epoch}") or not _BOOT.fullmatch(boot):
+        raise BadPayload("schema", "stream, epoch and boot are not 32, 16 and 8 hex digits")
+
+
 def _distinct(seqs: list[int]) -> list[int]:
+    if len(seqs) == 1:
+        return seqs
     ordered = sorted(set(seqs))
     if len(ordered) != len(seqs):
         raise BadPayload("schema", "a seq stands twice")

@@ -12,6 +12,7 @@ from cellherd.topics import Topic
 from pipeline.ingest.edges import Edges
 from pipeline.ingest.entry import Dead, Entry
 from pipeline.ingest.envelope import Envelope, numbers, open_envelope, parse_topic
+from pipeline.ingest.intervals import Intervals
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.receipts import Receipts, Source
 
@@ -69,7 +70,8 @@ class Intake:
         """Learn again from an entry that the ledger does not know of yet."""
         topic = parse_topic(entry.topic)
         envelope = open_envelope(topic, entry.payload)
-        self._remember((topic.edge, envelope.stream, envelope.epoch), envelope.seqs)
+        source = (topic.edge, envelope.stream, envelope.epoch)
+        self._remember(source, self._ledger.seen(source), envelope.seqs)
         self._learn(topic, envelope, entry.arrival_ts)
 
     def _site(self, topic: Topic) -> str:
@@ -97,12 +99,15 @@ class Intake:
         if len(skip) == len(seqs):
             return None
         unit = self._ledger.identity.unit(site, (topic.edge, topic.stack, topic.module))
-        self._remember(source, seqs)
+        self._remember(source, known, seqs)
         self.counts.kept += len(seqs) - len(skip)
         return Entry(name, payload, arrival_ts, site, unit, offset, skip)
 
-    def _remember(self, source: Source, seqs: list[int]) -> None:
-        self._ledger.seen(source).add_all(seqs)
+    def _remember(self, source: Source, known: Intervals, seqs: list[int]) -> None:
+        if seqs[-1] - seqs[0] + 1 == len(seqs):  # they are distinct and in order
+            known.add(seqs[0], seqs[-1])
+        else:
+            known.add_all(seqs)
         self._ledger.touch(source)
 
     def _learn(self, topic: Topic, envelope: Envelope, arrival_ts: int) -> int | None:

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic, time
 
@@ -23,6 +24,7 @@ MARK = b"CHJ1"
 _FRAME = struct.Struct("<4sII")  # mark, length, crc
 _ENTRY = struct.Struct("<qqIHHHI")  # arrival, offset, skipped seqs, lengths of topic, site, unit and payload
 _UNKNOWN = -(2**63)  # stands for "no offset"
+_bytes, _text = lru_cache(65536)(str.encode), lru_cache(65536)(bytes.decode)  # topics, sites and units: few, and short
 _SUFFIX = ".journal"
 log = logging.getLogger(__name__)
 
@@ -185,11 +187,11 @@ def _frame(entries: Sequence[Entry]) -> bytes:
 
 
 def _encode(entry: Entry) -> tuple[bytes, ...]:
-    topic, site, unit = entry.topic.encode(), entry.site.encode(), entry.unit.encode()
+    topic, site, unit = _bytes(entry.topic), _bytes(entry.site), _bytes(entry.unit)
     offset = _UNKNOWN if entry.offset_ms is None else entry.offset_ms
     skip, payload = entry.skip, entry.payload
     head = _ENTRY.pack(entry.arrival_ts, offset, len(skip), len(topic), len(site), len(unit), len(payload))
-    return head, topic, site, unit, struct.pack(f"<{len(skip)}q", *skip), payload
+    return head, topic, site, unit, struct.pack(f"<{len(skip)}q", *skip) if skip else b"", payload
 
 
 def _body(content: bytes, at: int) -> bytes | None:
@@ -203,15 +205,16 @@ def _body(content: bytes, at: int) -> bytes | None:
 def _decode(body: bytes) -> Iterator[Entry]:
     at = 0
     while at < len(body):
-        arrival, offset, skipped, *lengths = _ENTRY.unpack_from(body, at)
+        arrival, offset, skipped, topic_size, site_size, unit_size, payload_size = _ENTRY.unpack_from(body, at)
         at += _ENTRY.size
-        parts = []
-        for length in (*lengths[:3], 8 * skipped, lengths[3]):
-            parts.append(body[at : at + length])
-            at += length
-        topic, site, unit = (part.decode() for part in parts[:3])
-        skip = struct.unpack(f"<{skipped}q", parts[3])
-        yield Entry(topic, parts[4], arrival, site, unit, None if offset == _UNKNOWN else offset, skip)
+        site_at = at + topic_size
+        unit_at = site_at + site_size
+        skip_at = unit_at + unit_size
+        payload_at = skip_at + 8 * skipped
+        topic, site, unit = _text(body[at:site_at]), _text(body[site_at:unit_at]), _text(body[unit_at:skip_at])
+        skip = struct.unpack_from(f"<{skipped}q", body, skip_at) if skipped else ()
+        at = payload_at + payload_size
+        yield Entry(topic, body[payload_at:at], arrival, site, unit, None if offset == _UNKNOWN else offset, skip)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +25,7 @@ GOOD = message(0, 0, 2)
 
 
 def entry(payload: bytes, topic: str = TOPIC, **more: Any) -> Entry:
-    return replace(Entry(topic, payload, ARRIVAL, "home", "u0"), **more)
+    return Entry(topic, payload, ARRIVAL, "home", "u0")._replace(**more)
 
 
 def edited(**changes: Any) -> bytes:
@@ -306,7 +305,7 @@ def test_a_record_with_a_wrong_body_is_set_aside(event: str, body: dict[str, Any
 
 def test_a_record_is_dated_like_a_reading_and_a_gap_by_its_beginning() -> None:
     one = record(1, "counter", {"name": "trips", "value": 7}, clk="rtc", ts=5)
-    anchored = decode([replace(one, offset_ms=T0)]).frames["device_counter"]
+    anchored = decode([one._replace(offset_ms=T0)]).frames["device_counter"]
     assert anchored["ts"].to_list() == [T0 + 500]
     night = decode([record(2, "gap", {"from_ts": T0 - 86_400_000, "to_ts": T0, "reason": "edge_off", "slots": 9})])
     assert night.frames["gap"]["date"].to_list() == [datetime.fromtimestamp(T0 / 1000 - 86_400, UTC).date()]
