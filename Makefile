@@ -27,11 +27,14 @@ check: .venv/ready ## lint, types, contracts and house rules: what to run before
 
 bench: .venv/ready ## figures for the tables of docs/benchmarks.md
 	$(PY) -m tests.bench.end_to_end --broker both
+	$(PY) -m tests.bench.receiving
 	$(PY) -m tests.bench.edges --edges 1000
+	$(PY) -m tests.bench.hostile
 	$(PY) -m tests.bench.stores
 	$(PY) -m tests.bench.nightly --modules 1000
 	$(PY) -W ignore -m tests.bench.night_beside --modules 200
 	$(PY) -m tests.bench.edge
+	$(PY) -m tests.bench.slow_link --days 7 --seconds 120
 	$(PY) -m tests.bench.decode
 
 pictures: .venv/ready ## the README's pictures, of a demo (needs chromium)

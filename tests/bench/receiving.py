@@ -88,7 +88,7 @@ def main() -> None:
     asked.add_argument("--messages", type=int, default=60_000)
     asked.add_argument("--size", type=int, default=700)
     told = asked.parse_args()
-    count = told.messages // BLOCK * BLOCK
+    count: int = told.messages // BLOCK * BLOCK
 
     def cost(way: Callable[[int, int], float]) -> float:
         return 1e6 * way(blast(count, told.size), count) / count
