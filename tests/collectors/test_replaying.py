@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cellherd import topics
+from cellherd.config import EdgeConfig
+from collectors.edge import Edge
 from collectors.entries import Numbered
 from collectors.outbox import Outbox
+from tests.collectors.brokers import EDGE
 from tests.collectors.outboxes import NOW, HandClock, bodies, outbox, reading, seqs
 
 PERIODS = {("s1", "m1"): 1000}
@@ -106,6 +111,18 @@ def test_an_epoch_that_is_forgotten_and_a_stream_of_another_file(box: Outbox) ->
     assert box.commit() == []
     assert [one[:4] for one in told(box, asked(box, 1, 10, "f" * 16)[1])] == [("spool_cap", 1, 10, "f" * 16)]
     assert asked(box, 1, 10, "f" * 16) == (0, [])
+
+
+def test_an_edge_whose_rows_are_in_memory_does_not_say_what_its_file_has_no_more(tmp_path: Path) -> None:
+    edge = Edge(EdgeConfig(edge=EDGE), [], tmp_path, HandClock())
+    order = {"v": 1, "id": "r1", "stream": edge._outbox.stream, "epoch": "f" * 16, "from": 1, "to": 9}
+    for trouble, told in (("the disk refuses", 0), ("", 1)):
+        edge._keeping.trouble = trouble
+        edge._publisher.inbox.append((topics.replay(EDGE), json.dumps(order).encode()))
+        edge._obey()
+        assert len([row for row in edge._outbox.commit() if row.about.event == "gap"]) == told
+    edge._outbox.close()
+    edge._publisher.stop()
 
 
 def test_rows_dropped_at_the_cap_are_not_told_a_second_time(tmp_path: Path) -> None:
