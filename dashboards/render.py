@@ -111,7 +111,10 @@ def _table(panel: Json, answered: tuple[Json, Dataset, pl.DataFrame], size: tupl
     if by:
         rows = rows.sort(by, descending=order[0]["desc"], nulls_last=True)
     shown = [name for name in names if not looks[name].hidden]
-    head = "".join(f"<th>{escape(looks[name].heading)}</th>" for name in shown)
+    sides = {
+        name: ' class="number"' if rows[name].dtype.is_numeric() and not looks[name].mappings else "" for name in shown
+    }
+    head = "".join(f"<th{sides[name]}>{escape(looks[name].heading)}</th>" for name in shown)
     lines = [_line(row, shown, looks) for row in rows.head(200).to_dicts()]
     return f'<div class="rows" style="height:{size[1]}px"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
 

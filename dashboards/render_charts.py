@@ -154,7 +154,7 @@ def _squares(panel: Json, frame: pl.DataFrame) -> Any:
 
 def _histogram(panel: Json, frame: pl.DataFrame) -> Any:
     step = panel["options"]["bucketSize"]
-    x = alt.X("value:Q", bin=alt.Bin(step=step), title=_unit(look(panel, "").unit))
+    x = alt.X("value:Q", bin=alt.Bin(step=step), title=_unit(look(panel, "").unit), axis=alt.Axis(format="~g"))
     return alt.Chart(frame).mark_bar(color=PALETTE[0]).encode(x=x, y=alt.Y("count():Q", title=None))
 
 

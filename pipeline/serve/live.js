@@ -36,7 +36,7 @@
 
   function spread(m) {
     return m.low_mv === null || m.low_mv === undefined ? null
-      : (m.high_mv - m.low_mv) + " mV (cell " + m.low_cell + " lowest)";
+      : (m.high_mv - m.low_mv) + " mV (cell " + m.low_cell + " low)";
   }
 
   function closed(m) {

@@ -114,9 +114,16 @@ def fault_lines(events: pl.DataFrame, sites: Sites) -> bytes:
 
 
 def finding_lines(findings: pl.DataFrame, sites: Sites) -> bytes:
-    """Measurement `finding`, at noon UTC of its local `day`; the cell is a tag, `-` for a whole module."""
+    """Measurement `finding`, at noon UTC of its local `day`; the cell is a tag, `-` for a whole module.
+
+    What cannot be told yet has no number, so that no dashboard shows one.
+    """
+    known = pl.col("status") != "not_observable"
     told = at_noon(findings).with_columns(
-        text=_title(), unit=pl.col("value_unit").fill_null(""), cell_no=pl.col("cell").cast(pl.Int64) + 1
+        *(pl.when(known).then(pl.col(name)) for name in ("value", "lo", "hi")),
+        text=_title(),
+        unit=pl.col("value_unit").fill_null(""),
+        cell_no=pl.col("cell").cast(pl.Int64) + 1,
     )
     tags = (*_MODULE, "analysis", "pattern", "cell")
     fields = ("status", "text", "priority", "value", "lo", "hi", "threshold", "unit", "confidence", "score", "cell_no")

@@ -173,6 +173,14 @@ def test_a_fault_enters_and_leaves_and_notes_stay_out() -> None:
     assert enter.fields["text"]
 
 
+def test_what_cannot_be_told_yet_has_no_number_on_a_dashboard() -> None:
+    findings = frame_of("finding", site=["home"] * 2, day=[DAY] * 2, analysis=["resistance"] * 2, pattern=["a", "b"],
+                        status=["not_observable", "ok"], value=[133.7] * 2, lo=[126.0] * 2, hi=[141.4] * 2)  # fmt: skip
+    unseen, seen = parse(finding_lines(findings, SITES))
+    assert {"value", "lo", "hi"} & {*unseen.fields} == set()
+    assert (seen.fields["value"], seen.fields["lo"], seen.fields["hi"]) == (133.7, 126.0, 141.4)
+
+
 def test_findings_and_days_stand_at_noon_utc_of_the_local_day_and_the_whole_module_is_a_dash() -> None:
     findings = frame_of("finding", site=["home", None], day=[DAY] * 2, cell=[None, 3], analysis=["mismatch"] * 2,
                         pattern=["weak"] * 2, status=["finding"] * 2, value=[float("nan"), 2.5])  # fmt: skip
