@@ -76,6 +76,8 @@ class Told:
     code: str = ""
     never: tuple[str, ...] = ()
     runbook: str = ""
+    module: str = ""
+    """site/stack/module, "" for what is of a site or of the fleet."""
 
 
 def tell(finding: Finding, fleet: FleetConfig, language: str = ENGLISH) -> Told:
@@ -99,7 +101,13 @@ def tell(finding: Finding, fleet: FleetConfig, language: str = ENGLISH) -> Told:
         code=_code(finding),
         never=fault.never if fault else (),
         runbook=fleet.alerts.runbook_url.replace("{fault}", fault.id) if fault else "",
+        module=_module(finding),
     )
+
+
+def _module(finding: Finding) -> str:
+    place = [finding.get(key) for key in ("site", "stack", "module")]
+    return "/".join(map(str, place)) if all(place) else ""
 
 
 @dataclass(frozen=True, slots=True)

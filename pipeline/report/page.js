@@ -44,11 +44,15 @@
     if (section.open) { draw(section); }
     section.addEventListener("toggle", function () { if (section.open) { draw(section); } });
   });
-  var asked = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (asked && asked.closest("details")) {
-    asked.closest("details").open = true;
-    asked.scrollIntoView();
+  function show() {
+    var asked = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (asked && asked.closest("details")) {
+      asked.closest("details").open = true;
+      asked.scrollIntoView();
+    }
   }
+  show();
+  window.addEventListener("hashchange", show);
   document.getElementById("all").addEventListener("click", function () {
     sections.forEach(function (section) { section.open = true; });
   });

@@ -58,7 +58,7 @@ def _page(
         period=f"{day - timedelta(days=1):%-d %B} and {day:%-d %B %Y}, each site in its own time",
         banner='<p class="banner">Simulated data: no battery was harmed.</p>' if fleet.simulated else "",
         tiles=parts.tiles(modules, told),
-        worklist=parts.worklist(told),
+        worklist=parts.worklist(told, modules),
         health=health.section(beside.health, names),
         fleet=parts.fleet_table(modules, names),
         modules=sections,

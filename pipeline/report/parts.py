@@ -48,14 +48,17 @@ def _alarm(bad: bool) -> str:
     return ' class="alarm"' if bad else ""
 
 
-def worklist(told: list[Told]) -> str:
-    """Every finding in plain words, worst first."""
+def worklist(told: list[Told], modules: Iterable[ModuleFacts] = ()) -> str:
+    """Every finding in plain words, worst first; its place leads to the module's section."""
     if not told:
         return '<p class="none">Nothing found that needs you.</p>'
-    return f'<ol class="work">{"".join(map(_item, told))}</ol>'
+    there = {"/".join(module.key) for module in modules if module.state}
+    return f'<ol class="work">{"".join(_item(one, one.module if one.module in there else "") for one in told)}</ol>'
 
 
-def _item(one: Told) -> str:
+def _item(one: Told, mark: str) -> str:
+    where = f"<bdi>{escape(one.where)}</bdi>"
+    where = f'<a href="#{escape(mark)}">{where}</a>' if mark else where
     shown = "".join(f"<span>{escape(text)}</span>" for text in (one.numbers, one.since, one.sure) if text)
     why = _list("Why we say so", one.reasons, "ul") + _list("Likely cause", one.causes, "ul")
     why += _list("What to do", one.actions, "ol")
@@ -64,7 +67,7 @@ def _item(one: Told) -> str:
     return (
         f'<li class="p{one.priority}"><span class="tag">{URGENCY.get(one.priority, "")}</span>'
         f"<h3>{escape(one.what)}</h3>"
-        f'<p class="where"><bdi>{escape(one.where)}</bdi></p><p class="facts">{shown}</p>'
+        f'<p class="where">{where}</p><p class="facts">{shown}</p>'
         f'<div class="why">{why}</div>'
         f"{safety}{link}</li>"
     )
@@ -155,8 +158,11 @@ def _flag(module: ModuleFacts, found: list[dict[str, Any]]) -> str:
 
 
 def _drawings(module: ModuleFacts, found: list[dict[str, Any]], beside: Beside) -> str:
+    mark = escape("/".join(module.key))  # report.html#site/stack/module opens and shows it
     if len(module.curves) < FEWEST:
-        return f'<p class="none">Not enough data to draw: {module.state["n"]} readings in these two days.</p>'
+        return (
+            f'<p class="none" id="{mark}">Not enough data to draw: {module.state["n"]} readings in these two days.</p>'
+        )
     named = next((finding["cell"] for finding in found if finding.get("cell") is not None), None)
     stands_out = weak_cell(module.curves)
     data = block(
@@ -166,7 +172,6 @@ def _drawings(module: ModuleFacts, found: list[dict[str, Any]], beside: Beside) 
     if aged := beside.health.get(module.key):
         data["beside"]["health"] = aged
         figures += _drawn("health", MONTHS[0].title, wide=True)
-    mark = escape("/".join(module.key))  # report.html#site/stack/module opens and shows it
     return f'<div class="plots" id="{mark}">{figures}</div><script type="application/json">{packed(data)}</script>'
 
 

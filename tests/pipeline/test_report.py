@@ -72,6 +72,20 @@ def test_a_worklist_item_tells_what_where_how_much_how_sure_and_what_to_do(tmp_p
     assert "Simulated data" in page
 
 
+def test_the_worst_module_stands_first_and_one_click_leads_to_its_readings(tmp_path: Path) -> None:
+    found = [
+        finding(finding_id="f2", module="m2", score=999.0, rank=1, priority=1),
+        finding(),
+        finding(finding_id="f3", module=None),
+    ]
+    shown = store(reading=readings("m1") + readings("m2"), finding=found)
+    page = own_words(build(shown, fleet(2), DAY, tmp_path / "r.html").read_text("utf-8"))
+    links = re.findall(r'<p class="where"><a href="#([^"]+)">', page)
+    assert links[0] == "farm/s1/m2"
+    assert sorted(links) == ["farm/s1/m1", "farm/s1/m2"], "what is of the whole site leads to no module"
+    assert all(page.count(f'id="{link}"') == 1 for link in links)
+
+
 def test_twenty_four_modules_stay_below_three_megabytes(tmp_path: Path) -> None:
     rows = [row for n in range(24) for row in readings(f"m{n:02}", period_s=120)]
     assert build(store(reading=rows), fleet(0), DAY, tmp_path / "r.html").stat().st_size < 3_000_000
