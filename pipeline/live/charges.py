@@ -16,8 +16,8 @@ from pipeline.live.state import Charge, Episode, Module, Waiting
 
 LEAST_MS = 10 * MINUTE
 """What is shorter is no charge."""
-HOLDS_MV = 80
-"""So far above empty the highest cell is where the others still hold charge when one is empty."""
+HOLDS_MV = 60
+"""So far above empty the middle cell is where the others still hold charge when one is empty."""
 OVER = {f"{what}_overvoltage_{kind}" for what in ("cell", "pack") for kind in ("warning", "protection")}
 OF_LAST, TIMES = number("early_charge_cutoff", "of_last"), number("early_charge_cutoff", "charges")
 NAMED_PM = 600
@@ -30,7 +30,7 @@ def charge_ends(module: Module, run: Run, profile: Profile, *, hole: bool) -> It
         return
     direction, since, _, sample = module.flow
     soc = run.last.soc_pm
-    if run.dir == 0 and soc is not None and 300 <= soc <= 800:
+    if run.dir == 0 and soc is not None and 300 <= soc <= 800 and _flat(run.last.med, profile):
         module.middle_mv = run.last.spread
     if run.dir == direction and not hole:
         module.flow = (direction, since, 0, run.last)
@@ -42,7 +42,9 @@ def charge_ends(module: Module, run: Run, profile: Profile, *, hole: bool) -> It
     cut = run.first.charge_on == 0 if direction == 1 else run.first.discharge_on == 0
     cut = (cut or bool(said & OVER)) and "user_limit_reached" not in said
     at = sample.hi_at if direction == 1 else sample.lo_at
-    ended = Charge(sample.ts, sample.soc_pm, sample.lo, sample.hi, sample.spread, at, cut)
+    ended = Charge(
+        sample.ts, sample.soc_pm, sample.lo, sample.hi, sample.spread, at, cut, sample.current_ma, sample.med
+    )
     if direction == 1:
         yield from _charged(module, run, profile, ended)
     else:
@@ -58,12 +60,21 @@ def _charged(module: Module, run: Run, profile: Profile, ended: Charge) -> Itera
     yield from _series(module, run, profile, "early_charge_cutoff", (early, ended, over))
     middle = module.middle_mv
     full = [one for one in module.charges if (one.hi or 0) >= profile.full_mv][-OF_LAST:]
-    apart = [one for one in full if (one.spread or 0) >= number("top_of_charge_drift", "top_mv")]
+    apart = [one for one in full if (one.spread or 0) >= profile.top_mv and _flowed(one, profile)]
     known = middle is not None and middle <= number("top_of_charge_drift", "middle_mv")
     yield from _series(
         module, run, profile, "top_of_charge_drift",
         (apart if known else [], ended, ended in full and ended not in apart and len(apart) < TIMES),
     )  # fmt: skip
+
+
+def _flat(mv: int | None, profile: Profile) -> bool:
+    """Whether the middle cell is where one of a half full module is, whatever its counter says."""
+    return mv is None or profile.middle_low_mv <= mv <= profile.middle_high_mv
+
+
+def _flowed(one: Charge, profile: Profile) -> bool:
+    return (one.ma or 0) * 1000 >= profile.top_rate_pm * profile.capacity_mah
 
 
 def _early(one: Charge, profile: Profile) -> bool:
@@ -76,12 +87,17 @@ def _discharged(module: Module, run: Run, profile: Profile, ended: Charge) -> It
     module.discharges = [*module.discharges, ended][-OF_LAST:]
     middle, fault = module.middle_mv, "cell_capacity_mismatch"
     empty = [one for one in module.discharges if one.lo is not None and one.lo <= profile.empty_mv]
-    early = [one for one in empty if (one.hi or 0) >= profile.empty_mv + HOLDS_MV]
-    apart = [one for one in early if (one.spread or 0) >= number(fault, "bottom_mv")]
+    apart = [one for one in empty if _alone(one, profile.empty_mv, number(fault, "bottom_mv"))]
     known = middle is not None and middle <= number(fault, "middle_mv")
     yield from _series(
         module, run, profile, fault, (apart if known else [], ended, ended in empty and ended not in apart)
     )
+
+
+def _alone(one: Charge, empty_mv: int, apart_mv: int) -> bool:
+    """One cell was empty and the middle one far from it: a single strong cell proves nothing about a weak one."""
+    others = one.hi if one.med is None else one.med
+    return (others or 0) >= empty_mv + HOLDS_MV and (others or 0) - (one.lo or 0) >= apart_mv
 
 
 def _series(

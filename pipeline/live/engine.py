@@ -45,6 +45,7 @@ _LIMITS = {
     "p_failing_release": "failing_release_mv", "p_balance_from": "balance_from_mv",
     "p_balance_trip": "balance_trip_mv", "p_balance_release": "balance_release_mv", "p_not_full": "not_full_mv",
     "p_not_empty": "not_empty_mv", "p_full": "full_mv", "p_empty": "empty_mv", "p_capacity": "capacity_mah",
+    "p_middle_low": "middle_low_mv", "p_middle_high": "middle_high_mv",
 }  # fmt: skip
 _OPTIONAL = {
     "p_pack_high_trip": "pack_high_trip_mv", "p_pack_high_release": "pack_high_release_mv",

@@ -73,7 +73,7 @@ class Run(NamedTuple):
 
 
 _SAMPLE = Sample._fields
-_KEY = ("no", "trip", "clear", "faults", "dir", "pct", "deg", "charge_on", "discharge_on", "bad_clock")
+_KEY = ("no", "trip", "clear", "faults", "dir", "pct", "deg", "charge_on", "discharge_on", "bad_clock", "leaps")
 
 
 def runs(readings: pl.DataFrame, modules: pl.DataFrame) -> tuple[list[Run], pl.DataFrame]:
@@ -159,7 +159,9 @@ def _of_spread() -> list[pl.Expr]:
         pl.when(worst_low).then("lo").otherwise("hi").alias("worst"),
         (pl.col("tmax") - pl.col("tmin")).alias("tspread"),
         (pl.col("hi") == 0).fill_null(value=False).alias("dead"),
-    ]
+        pl.coalesce("med", (pl.col("lo") + pl.col("hi")) // 2)
+        .is_between(pl.col("p_middle_low"), pl.col("p_middle_high")).fill_null(value=False).alias("flat"),
+    ]  # fmt: skip
 
 
 def _told(rows: pl.DataFrame) -> pl.DataFrame:
@@ -178,7 +180,7 @@ def _told(rows: pl.DataFrame) -> pl.DataFrame:
         .otherwise(2).cast(pl.Int8),
         rest=(current.abs() * 20 <= pl.col("p_capacity")).fill_null(value=False),
         soc_step=pl.col("soc_pm").cast(pl.Int32) - before("soc_pm", "last_soc"),
-        spread_step=(pl.col("spread") - before("spread", "last_spread")).abs(),
+        spread_step=pl.col("spread") - before("spread", "last_spread"),
         bad_clock=pl.col("clk") == "bad",
     )  # fmt: skip
     near = pl.col("dt").is_between(0, STEP_MS)
@@ -191,7 +193,7 @@ def _told(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         charge=pl.when(flows).then((current + pl.col("ma_before")) * pl.col("dt") // 2).fill_null(0).cast(pl.Int64),
         soc_step=pl.when(within & ~corrects.fill_null(value=False)).then("soc_step").fill_null(0),
-        jump=pl.when(quiet & ~pl.col("p_noisy")).then("spread_step").fill_null(0),
+        jump=pl.when(quiet & pl.col("flat") & ~pl.col("p_noisy")).then("spread_step").fill_null(0),
         reasoned=((pl.col("tmin") <= pl.col("p_cold_release")) | (pl.col("tmax") >= pl.col("p_hot_charge_release"))
                   | (pl.col("soc_pm") >= 990) | (pl.col("soc_pm") <= 50) | (pl.col("hi") >= pl.col("p_ov_release"))
                   | (pl.col("lo") <= pl.col("p_uv_release"))).fill_null(value=False),
@@ -210,8 +212,9 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
     trips = [ours & (level.trip if level.beside_flags else level.trip & mute) for level in levels()]
     clears = [ours & (level.clear if level.beside_flags else level.clear | ~mute) for level in levels()]
     return rows.with_columns(
-        trip=mask(trips), clear=mask(clears), pct=pl.col("soc_pm") // 10, deg=pl.col("tmax").cast(pl.Int32) // 10
-    )
+        trip=mask(trips), clear=mask(clears), pct=pl.col("soc_pm") // 10, deg=pl.col("tmax").cast(pl.Int32) // 10,
+        leaps=pl.col("jump").sign(),
+    )  # fmt: skip
 
 
 def _runs(rows: pl.DataFrame) -> Iterator[Run]:

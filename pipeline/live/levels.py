@@ -68,7 +68,7 @@ def _below(value: str, limit: str) -> tuple[pl.Expr, pl.Expr]:
 
 CHARGING, DISCHARGING, IDLE = col("dir") == 1, col("dir") == -1, col("dir") == 0
 PATH_OFF = (col("charge_on") == 0) & (col("discharge_on") == 0)
-MIDDLE = col("rest") & col("soc_pm").is_between(300, 800)
+MIDDLE = col("rest") & col("soc_pm").is_between(300, 800) & col("flat")
 MIRRORED = ((col("lo_at") - col("hi_at")).abs() == 1) & (
     (col("hi") + col("lo") - 2 * col("med")).abs() < (col("hi") - col("lo")) * 3 // 10
 )
@@ -121,10 +121,11 @@ def _of_cells_apart() -> tuple[Level, ...]:
         "hold_ms": hold("cell_imbalance_warning"),
         "release_ms": hold("cell_imbalance_warning", "release_for_s"),
     }
-    unbalanced = IDLE & (col("hi") >= col("p_balance_from")) & (col("spread") >= col("p_balance_trip"))
-    together = (col("spread") < col("p_balance_release")) | (col("hi") < col("p_balance_from") - 50)
+    asked = IDLE & (col("hi") >= col("p_balance_from") + number("balancing_inactive", "above_start_mv"))
+    unbalanced = asked & (col("spread") >= col("p_balance_trip"))
+    together = asked & (col("spread") < col("p_balance_release"))
     quiet = CHARGING | DISCHARGING | IDLE
-    jumped = quiet & (col("jump") >= number("cell_reading_erratic", "noise_mv"))
+    jumped = quiet & (col("jump").abs() >= number("cell_reading_erratic", "noise_mv"))
     return (
         Level("cell_group_failing", failing, MIDDLE & (col("off") < col("p_failing_release")), **times,
               value="off", limit="p_failing_trip", cell="far_at", beside_flags=True),

@@ -53,6 +53,13 @@ class Profile:
     capacity_mah: int = 100_000
     full_mv: int = 3400
     empty_mv: int = 3100
+    middle_low_mv: int = 3200
+    middle_high_mv: int = 3340
+    """Between these the middle cell lies at rest from 30 to 80 %: a counter that drifted says 80 % of a full module."""
+    top_mv: int = 150
+    top_rate_pm: int = 100
+    """Cells this far apart at the end of a charge, broken off at this share of the capacity or more, differ in charge.
+    Flat curves only: in the last trickle one percent of charge is 180 mV, and so are eight."""
     resolution_mv: int = 1
     zero_is_missing: bool = False
     noisy_cells_below: str = ""
@@ -86,6 +93,7 @@ FROM_CATALOGUE = {
     "balance_release_mv": ("balancing_inactive", "release_mv"),
     "not_full_mv": ("soc_drift", "false_full_mv"),
     "not_empty_mv": ("soc_drift", "false_empty_mv"),
+    "top_mv": ("top_of_charge_drift", "top_mv"),
 }
 REPORTED = {
     "cell_max_mv": "ov_trip_mv",

@@ -119,20 +119,26 @@ def _same_degree(module: Module, run: Run) -> bool:
 
 
 def _jumping(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
-    """One cell's reading leaps again and again while the current is quiet."""
+    """One cell's reading leaps away and back, again and again, while the current is quiet.
+
+    Cells that come together after a charge, or fall apart at its end, go one way: that is no lead.
+    """
     fault, span = "cell_reading_erratic", 1000 * number("cell_reading_erratic", "in_s")
     if run.trip & _JUMP_BIT:
-        recent = [at for at in module.jumps if at > run.last.ts - span]
-        module.jumps = (recent + [run.first.ts] * run.n)[-20:]
-        if len(module.jumps) >= number(fault, "jumps") and fault not in module.standing:
+        recent = [at for at in module.jumps if abs(at) > run.last.ts - span]
+        leap = run.first.ts if (run.first.jump or 0) > 0 else -run.first.ts
+        module.jumps = (recent + [leap] * run.n)[-20:]
+        away = sum(at > 0 for at in module.jumps)
+        both = min(away, len(module.jumps) - away) >= number(fault, "each_way")
+        if len(module.jumps) >= number(fault, "jumps") and both and fault not in module.standing:
             far = max((run.first, run.last, module.last or run.last), key=lambda sample: sample.off or 0)
-            found = entered(module, profile, fault, _begins(run, module.jumps[0]), None, until=run.last.ts)
-            noise = max(run.first.jump or 0, run.last.jump or 0)
+            found = entered(module, profile, fault, _begins(run, abs(module.jumps[0])), None, until=run.last.ts)
+            noise = max(abs(run.first.jump or 0), abs(run.last.jump or 0))
             found = replace(found, value=float(noise), threshold=float(number(fault, "noise_mv")), value_unit="mV")
             module.standing[fault] = of_cell(module.standing[fault], far.far_at)
             yield replace(found, cell=far.far_at)
-    elif module.jumps and _ours(module, fault) and run.last.ts - module.jumps[-1] >= HOUR:
-        yield left(module, fault, module.jumps[-1], run)
+    elif module.jumps and _ours(module, fault) and run.last.ts - abs(module.jumps[-1]) >= HOUR:
+        yield left(module, fault, abs(module.jumps[-1]), run)
 
 
 def _frozen_sensor(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterator[Event]:

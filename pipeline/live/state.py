@@ -37,7 +37,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """How a charge, or a discharge, ended."""
+    """How a charge, or a discharge, ended: its last reading, and the cell that led."""
 
     ts: int
     soc_pm: int | None
@@ -46,6 +46,8 @@ class Charge(msgspec.Struct, frozen=True):
     spread: int | None
     at: int | None
     cut: bool
+    ma: int | None = None
+    med: int | None = None
 
 
 class Module(msgspec.Struct):
@@ -77,7 +79,7 @@ class Module(msgspec.Struct):
     middle_mv: int | None = None
     warmth: list[tuple[int, int]] = []
     sensors: list[tuple[int | None, int, int, int]] = []
-    jumps: list[int] = []
+    jumps: list[int] = []  # times of leaps apart, and less than 0 of leaps together
     polls: tuple[int, int, int] = (0, 0, 0)
     apart: tuple[int, int] | None = None
     full_since: int = 0
