@@ -1,7 +1,8 @@
 """What counts as too much: every threshold of the nightly analyses, in one frozen place.
 
 A module's own profile counts before the fallback. Mid 50 mV is the makers' value; the top's and the bottom's are
-ours, above what a healthy LFP module shows in its last minutes of charge and of discharge (makers: 100-200 mV).
+ours (makers: 100-200 mV). On a flat curve voltages at its ends stop telling charge apart: one cell 1 % ahead at its
+charger's limit shows 180 mV over the others on the plateau, and so does one 8 % ahead. What counts is beyond that.
 """
 
 from __future__ import annotations
@@ -171,6 +172,7 @@ class Mismatch:
     drift_ma: float = 5.0
     leak_ma: float = 7.0  # that is no drift towards where a balancer holds the cell
     top_lag: float = 0.005
+    top_far: float = 0.0075  # what a balancer leaves undone for good is a drift; sound cells come to be within 0.2 %
     even_deficit: float = 0.02
     even_resists: float = 1.15
     balance_mv: int = 20  # spread at the top that a balancer works on
@@ -201,8 +203,9 @@ class Stack:
     nominal_error: float = 0.03  # of such a ratio, for some BMS give what they have learnt as nominal
     apart: tuple[float, float] = (0.10, 0.20)  # charge that modules are apart: warning, alarm
     apart_days: int = 3
-    leads: float = 0.7  # of the ends of charge, or discharge, that the same module decides
-    ends: int = 5
+    leads: float = 0.7  # of the ends of charge, or discharge, that the same module decides ...
+    left: float = 0.05  # ... while it and the others are so much charge apart
+    ends: int = 10  # of all modules one leads a few; ten of ten are more than 70 % with 95 % confidence
     circulates: float = 0.02  # current between modules while the stack rests
     rests: int = 36  # pieces at rest
     missing_ms: int = 6 * HOUR
@@ -224,12 +227,13 @@ class Limits:
     bottom_soc_pm: int = 150
     mid_soc_pm: tuple[int, int] = (300, 800)
     mid_c_rate: float = 0.3
+    mid_mv: tuple[int, int] = (3200, 3345)  # mean cell there; above it a counter that says 80 % has drifted
     full_mah: int = 100_000  # of a module that does not say
     bands: dict[BandName, Band] = field(
         default_factory=lambda: {
-            "top": Band(150, 300, "top_of_charge_drift", "cell_imbalance_warning"),
+            "top": Band(250, 300, "top_of_charge_drift", "cell_imbalance_warning"),
             "mid": Band(50, 100, "cell_imbalance_warning", "cell_imbalance_warning"),
-            "bottom": Band(250, 400, "cell_capacity_mismatch", "cell_group_failing"),
+            "bottom": Band(300, 400, "cell_capacity_mismatch", "cell_group_failing"),
         }
     )
     enough: int = 20  # readings in a band before its spread means anything
@@ -274,17 +278,19 @@ PROFILES: dict[str, Limits] = {
         bottom_mv=3500,
         knee_mv=3300,
         plateau_mv=(3600, 3900),
+        mid_mv=(3500, 4100),
         cell_mv=(1500, 4350),
         full_mv=4050,
         roots=Roots(healthy_mv=4120, overcharged_mv=4200, charged_mv=3350, empty_mv=3200),
         doubts=Doubts(full_mv=4180, empty_mv=3150, nearly_mv=3300),
-        mismatch=Mismatch(top_lag=0.015),  # 10 mV, within which balancers rest, are 1 % of the charge up there
+        mismatch=Mismatch(top_lag=0.015, top_far=0.02),  # 10 mV, within which balancers rest, are 1 % up there
     ),
     "lto": Limits(
         top_mv=2600,
         bottom_mv=2150,
         knee_mv=2000,
         plateau_mv=(2250, 2450),
+        mid_mv=(2150, 2500),
         cell_mv=(1000, 3000),
         full_mv=2550,
         roots=Roots(healthy_mv=2650, overcharged_mv=2750, charged_mv=2050, empty_mv=1900),

@@ -23,16 +23,21 @@ def anchors(rows: pl.LazyFrame, resistances: pl.LazyFrame, limits: Limits, chemi
     """
     nominal = pl.coalesce("nominal", pl.lit(float(limits.full_mah)))
     active = pl.when((pl.col("current_ma").abs() >= REST_MA) | pl.col("dt_ms").is_null()).then("ts").forward_fill()
-    joined = rows.join(resistances, on="unit", how="left", maintain_order="left").with_columns(active=active)
+    marked = rows.with_columns(active=active)
+
+    def known(some: pl.LazyFrame) -> pl.LazyFrame:
+        return some.join(resistances, on="unit", how="left", maintain_order="left")  # after the filter: they are few
+
     topped = (pl.col("mean") >= chemistry.full_mv[0]) | (pl.col("high") >= chemistry.full_mv[1])
-    full = joined.filter(topped & pl.col("current_ma").is_between(0, TAPER_C * nominal))
+    full = known(marked.filter(topped & (pl.col("current_ma") >= 0)))
+    full = full.filter(pl.col("current_ma") <= TAPER_C * nominal)
     first = full.filter(
         ~((pl.col("unit") == pl.col("unit").shift(1)) & (pl.col("ts") - pl.col("ts").shift(1) < APART_MS)).fill_null(
             value=False
         )
     )
-    resting = joined.filter((pl.col("ts") - pl.col("active") >= REST_MS) & (pl.col("mean") <= chemistry.low_mv))
-    last = resting.filter(
+    resting = marked.filter((pl.col("ts") - pl.col("active") >= REST_MS) & (pl.col("mean") <= chemistry.low_mv))
+    last = known(resting).filter(
         ((pl.col("unit") != pl.col("unit").shift(-1)) | (pl.col("active") != pl.col("active").shift(-1))).fill_null(
             value=True
         )

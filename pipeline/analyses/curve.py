@@ -41,6 +41,13 @@ def highest_mv(cells: list[str]) -> pl.Expr:
     return (pl.coalesce(pl.max_horizontal(cells), said) if cells else said).cast(pl.Int32)
 
 
+def with_cells_in_short(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows with mean, low and high (mV), worked out only where `dynamics` has not done it before."""
+    cells, there = cells_in(rows), rows.collect_schema().names()
+    made = {"mean": mean_mv, "low": lowest_mv, "high": highest_mv}
+    return rows.with_columns(**{name: of(cells) for name, of in made.items() if name not in there})
+
+
 def warmer_dc(temps: list[str]) -> pl.Expr:
     """The warmest sensor above the mean of the others, 0.1 K; null below three sensors."""
     if len(temps) < 3:
@@ -52,7 +59,7 @@ def warmer_dc(temps: list[str]) -> pl.Expr:
 
 
 def band(mean: pl.Expr, limits: Limits) -> pl.Expr:
-    """top, mid, bottom, or null between them. Voltage counts before SOC, for SOC drifts."""
+    """top, mid, bottom, or null between them. Voltage counts before SOC, for SOC drifts: both must say the middle."""
     soc = pl.col("soc_pm")
     full = pl.coalesce("full_mah", pl.lit(limits.full_mah))
     resting = pl.col("current_ma").abs() < limits.mid_c_rate * full
@@ -65,6 +72,6 @@ def band(mean: pl.Expr, limits: Limits) -> pl.Expr:
         .then(pl.lit("top"))
         .when(soc <= limits.bottom_soc_pm)
         .then(pl.lit("bottom"))
-        .when(soc.is_between(*limits.mid_soc_pm) & resting)
+        .when(soc.is_between(*limits.mid_soc_pm) & resting & mean.is_between(*limits.mid_mv))
         .then(pl.lit("mid"))
     )

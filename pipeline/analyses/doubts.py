@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.analyses.curve import cells_in, mean_mv, temps_in
+from pipeline.analyses.curve import cells_in, temps_in, with_cells_in_short
 from pipeline.analyses.extremes import coldest, fastest_change, warmest
 from pipeline.limits import Limits
 from pipeline.quality import Quality
@@ -20,9 +20,8 @@ def doubts(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     moves by 20 mV a minute. SOC_DRIFT: 10 % off where the cells leave no doubt, or where the day's charge says else.
     """
     cells, temps = cells_in(rows), temps_in(rows)
-    marked = rows.with_columns(
-        mean=mean_mv(cells), frozen=_frozen(cells, limits), quarter=pl.col("ts") // QUARTER_DAY % 4
-    )
+    short = with_cells_in_short(rows)
+    marked = short.with_columns(frozen=_frozen(cells, limits), quarter=pl.col("ts") // QUARTER_DAY % 4)
     told = marked.group_by("unit").agg(
         _rate(limits).alias("RATE"),
         pl.col("frozen").any().alias("FROZEN"),

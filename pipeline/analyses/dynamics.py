@@ -12,7 +12,7 @@ from pipeline.chemistry import Chemistry
 from pipeline.days import LocalDay
 from pipeline.limits import Limits
 
-MS_PER_HOUR, KELVIN, WARM_C = 3_600_000, 273.15, 25.0
+MS_PER_HOUR, KELVIN, WARM_C = 3_600_000.0, 273.15, 25.0
 FAR = 10**9
 """ms between one unit's last reading and the next unit's first, so that the low pass forgets."""
 
@@ -22,14 +22,16 @@ def dynamics(
 ) -> pl.LazyFrame:
     """`steps` with mean, low, high (mV), band, temp_dc, kt, in_mah, out_mah, in_wh, out_wh, di (mA), lagged_ma, step.
 
-    `kt` is the share by which resistance is higher than at 25 degC (Arrhenius); counters run from the day's start;
+    `kt` is the share by which resistance is higher than at 25 degC (Arrhenius). Counters run from the day's start; they
+    are added up as whole mA ms and mW ms, so that a module's come out the same whoever is worked through beside it.
     `lagged_ma` is the current behind a first-order low pass of `tau_s`, going on from `carried` (unit, lagged_before).
     """
     cells = cells_in(rows)
-    mean, hours = mean_mv(cells), counted_ms(day, limits) / MS_PER_HOUR
-    volts = pl.coalesce("voltage_mv", pl.sum_horizontal(pl.col(cells).cast(pl.Int32)) if cells else None) / 1e6
-    passed = (pl.col("current_ma") * hours).fill_null(0.0)
-    flows = {"mah": passed, "wh": passed * volts.fill_null(0.0)}
+    mean, ms = mean_mv(cells), counted_ms(day, limits).cast(pl.Int64)
+    volts = pl.coalesce("voltage_mv", pl.sum_horizontal(pl.col(cells).cast(pl.Int32)) if cells else None)
+    current = pl.col("current_ma").cast(pl.Int64)
+    power = (current * volts.fill_null(0) / 1000).round().cast(pl.Int64)
+    flows = {"mah": (current, 1.0), "wh": (power, 1000.0)}
     known = beside(rows, carried).with_columns(
         mean=mean,
         low=lowest_mv(cells),
@@ -39,8 +41,10 @@ def dynamics(
     )
     return known.with_columns(
         *(
-            _since_midnight((sign * flow).clip(lower_bound=0)).alias(f"{way}_{unit}")
-            for unit, flow in flows.items()
+            (_since_midnight((sign * flow * ms).fill_null(0).clip(lower_bound=0)) / (scale * MS_PER_HOUR)).alias(
+                f"{way}_{unit}"
+            )
+            for unit, (flow, scale) in flows.items()
             for way, sign in (("in", 1), ("out", -1))
         ),
         di=change("current_ma"),

@@ -7,6 +7,7 @@ from typing import Literal
 
 import polars as pl
 
+from pipeline.analyses.step_sums import exact_mean, exact_sum
 from pipeline.quality import Quality
 
 UNIT = ["site", "unit"]
@@ -61,7 +62,7 @@ HARMLESS = ("limiting_module", "charge_apart", "circulating_current", "top_drift
 def of_days(module_day: pl.LazyFrame) -> pl.LazyFrame:
     """warmer (mean temperature), gap_share, doubtful_days (a sensor or a counter lies) and soc_reset, as LONG."""
     sums = module_day.group_by(UNIT).agg(
-        warmer=pl.col("temp_dc_mean").mean() / 10,
+        warmer=exact_mean(pl.col("temp_dc_mean")) / 10,
         gap_share=100 * (1 - (pl.col("n").sum() / pl.col("expected").sum()).clip(0.0, 1.0)),
         doubtful_days=100 * (pl.col("dq") & int(LYING) != 0).mean(),
         soc_reset=(pl.col("soc_jump_pm").max() / 10 if _has(module_day, "soc_jump_pm") else pl.lit(None, pl.Float64)),
@@ -71,7 +72,9 @@ def of_days(module_day: pl.LazyFrame) -> pl.LazyFrame:
 
 def of_cells(cell_day: pl.LazyFrame) -> pl.LazyFrame:
     """resistance_ratio (largest of the cells to their median) and jump_rate (% of readings), as LONG."""
-    sums = cell_day.group_by(*UNIT, "cell").agg(pl.col("sxy", "sxx", "jumps", "n").sum())
+    sums = cell_day.group_by(*UNIT, "cell").agg(
+        pl.col("jumps", "n").sum(), sxy=exact_sum(pl.col("sxy")), sxx=exact_sum(pl.col("sxx"))
+    )
     cells = sums.with_columns(r=pl.when(pl.col("sxx") > 0).then(pl.col("sxy") / pl.col("sxx")))
     known = pl.col("r").count() >= 3
     return _long(

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analyses.ledger import UNIT
+from pipeline.analyses.step_sums import exact_sum
 
 WINDOWS = (1, 7, 30, 90)
 """Days over which the sums of current steps are added."""
@@ -26,8 +27,8 @@ def resistances(cell_day: pl.LazyFrame, day: date) -> pl.LazyFrame:
         cell_day.filter(pl.col("day") <= day)
         .group_by(CELL)
         .agg(
-            *(pl.col("sxy").filter(w).sum().alias(f"xy_{n}") for n, w in within.items()),
-            *(pl.col("sxx").filter(w).sum().alias(f"xx_{n}") for n, w in within.items()),
+            *(exact_sum(pl.col("sxy").filter(w)).alias(f"xy_{n}") for n, w in within.items()),
+            *(exact_sum(pl.col("sxx").filter(w)).alias(f"xx_{n}") for n, w in within.items()),
             *(pl.col("steps").filter(w).sum().alias(f"steps_{n}") for n, w in within.items()),
         )
     )
@@ -56,7 +57,7 @@ def growth(days: pl.LazyFrame, day: date) -> pl.LazyFrame:
     each = {
         name: half.group_by(UNIT)
         .agg(
-            (pl.col("r_mohm") * pl.col("sxx")).sum().alias(f"r_{name}") / pl.col("sxx").sum(),
+            exact_sum(pl.col("r_mohm") * pl.col("sxx")).alias(f"r_{name}") / exact_sum(pl.col("sxx")),
             pl.col("day").mean().cast(pl.Date).alias(f"at_{name}"),
             n=pl.col("steps").sum(),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.analyses.curve import band, cells_in, highest_mv, lowest_mv, mean_mv
+from pipeline.analyses.curve import band, cells_in, with_cells_in_short
 from pipeline.limits import Limits
 
 BIN_MV = 5
@@ -19,13 +19,13 @@ def spread(readings: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     lowest bin.
     """
     cells = cells_in(readings)
-    highest = highest_mv(cells)
-    apart = highest - lowest_mv(cells)
+    rows = with_cells_in_short(readings)
+    apart = pl.col("high") - pl.col("low")
     noise = _coarse(cells, limits) & (apart < limits.coarse_floor_mv)
     bin_mv = pl.when(apart.is_null()).then(None).when(noise).then(0).otherwise(apart // BIN_MV * BIN_MV)
-    told = readings.select("unit", band=band(mean_mv(cells), limits), bin_mv=bin_mv, highest=highest)
-    rows = told.filter(pl.col("highest") >= limits.knee_mv).drop("highest")
-    counted = rows.drop_nulls().group_by("unit", "band", "bin_mv").agg(n=pl.len().cast(pl.Int64))
+    where = "band" if "band" in readings.collect_schema() else band(pl.col("mean"), limits).alias("band")
+    told = rows.select("unit", where, "high", bin_mv=bin_mv).filter(pl.col("high") >= limits.knee_mv).drop("high")
+    counted = told.drop_nulls().group_by("unit", "band", "bin_mv").agg(n=pl.len().cast(pl.Int64))
     return counted.sort("unit", "band", "bin_mv")
 
 

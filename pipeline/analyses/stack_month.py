@@ -7,11 +7,12 @@ from datetime import date, timedelta
 import polars as pl
 
 from pipeline.analyses.ledger import UNIT
+from pipeline.analyses.step_sums import exact_sum
 from pipeline.limits import Stack
 
 STACK = ["site", "stack"]
-SUMS = ("sxy", "sxx", "dxy", "dxx", "steps", "moved_mah", "rests", "rest_ma", "tops", "led_top", "bottoms",
-        "led_bottom", "whole")  # fmt: skip
+SUMS = ("sxy", "sxx", "dxy", "dxx", "moved_mah", "rest_ma")
+COUNTS = ("steps", "rests", "tops", "led_top", "bottoms", "led_bottom", "whole")
 
 
 STRETCHES = 3
@@ -45,7 +46,8 @@ def stack_month(
     same = days.join(heaps.select(*STACK, "now"), on=STACK).filter(pl.col("members") == pl.col("now"))
     back = _back(days, day)
     sums = same.group_by(UNIT).agg(
-        pl.col(SUMS).sum(),
+        *(exact_sum(pl.col(name)).alias(name) for name in SUMS),
+        pl.col(COUNTS).sum(),
         pl.col("apart").median(),
         apart_days=pl.col("apart").count(),
     )
@@ -69,7 +71,7 @@ def _back(days: pl.LazyFrame, day: date) -> pl.LazyFrame:
 
 def _ratios(limits: Stack) -> dict[str, pl.Expr]:
     speaks = pl.col("silent_ms") < limits.missing_ms
-    due = pl.col("nominal_mah") / pl.col("nominal_mah").filter(speaks).sum().over(STACK)
+    due = pl.col("nominal_mah") / exact_sum(pl.col("nominal_mah").filter(speaks)).over(STACK)
     enough = pl.col("steps") >= limits.steps
     usual = pl.col("model").drop_nulls().mode(maintain_order=True).first().over(STACK)
     same_size = pl.col("nominal_mah").max().over(STACK) <= limits.other_model * pl.col("nominal_mah").min().over(STACK)
@@ -85,7 +87,7 @@ def _ratios(limits: Stack) -> dict[str, pl.Expr]:
     strength = pl.col("mah").filter(speaks)
     return {
         "eased": eased / eased.filter(whole_size).max().over(STACK),
-        "carried": pl.when(enough).then(pl.col("moved_mah") / pl.col("moved_mah").sum().over(STACK) / due),
+        "carried": pl.when(enough).then(pl.col("moved_mah") / exact_sum(pl.col("moved_mah")).over(STACK) / due),
         "held": held / held.filter(whole_size).max().over(STACK),
         "smaller": pl.col("nominal_mah").max().over(STACK) / pl.col("nominal_mah"),
         "odd_model": same_size & (pl.col("model") != usual),
@@ -94,5 +96,7 @@ def _ratios(limits: Stack) -> dict[str, pl.Expr]:
         "ends": pl.max_horizontal("tops", "bottoms"),
         "circulating": resting,
         "behind_pm": pl.col("last_soc_pm") - pl.col("heap_pm"),
-        "lost_mah": (strength.sum().over(STACK) - strength.min().over(STACK) * strength.count().over(STACK)),
+        "lost_mah": (exact_sum(strength).over(STACK) - strength.min().over(STACK) * strength.count().over(STACK)).round(
+            3
+        ),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.analyses.stack_bins import bins
+from pipeline.analyses.step_sums import exact_sum
 from pipeline.chemistry import Chemistry
 from pipeline.limits import HOUR, Limits, Stack
 
@@ -46,14 +47,14 @@ def _sums(limits: Stack) -> tuple[pl.Expr, ...]:
         pl.col("members").first(),
         pl.len().alias("bins"),
         whole.sum().alias("whole"),
-        (ma * all_ma).filter(busy).sum().alias("sxy"),
-        (all_ma**2).filter(busy).sum().alias("sxx"),
-        (pl.col("di") * pl.col("dall")).sum().alias("dxy"),
-        (pl.col("dall") ** 2).sum().alias("dxx"),
+        exact_sum((ma * all_ma).filter(busy)).alias("sxy"),
+        exact_sum((all_ma**2).filter(busy)).alias("sxx"),
+        exact_sum(pl.col("di") * pl.col("dall")).alias("dxy"),
+        exact_sum(pl.col("dall") ** 2).alias("dxx"),
         pl.col("di").count().alias("steps"),
-        (pl.col("ma").abs().filter(whole).sum() * limits.bin_ms / HOUR).alias("moved_mah"),
+        (exact_sum(pl.col("ma").abs().filter(whole)) * limits.bin_ms / HOUR).alias("moved_mah"),
         rest.sum().alias("rests"),
-        pl.col("ma").abs().filter(rest).sum().alias("rest_ma"),
+        exact_sum(pl.col("ma").abs().filter(rest)).alias("rest_ma"),
         ((pl.col("bin").last() + 1) * limits.bin_ms).alias("last_ts"),
         ((pl.col("heap_bin").last() + 1) * limits.bin_ms).alias("heap_ts"),
         pl.col("soc_pm").last().alias("last_soc_pm"),

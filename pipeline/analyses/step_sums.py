@@ -33,16 +33,24 @@ def step_sums(rows: pl.LazyFrame, limits: Limits, chemistry: Chemistry) -> pl.La
     return ends.join(sums, on="unit", how="left").with_columns(zeros).sort("unit")
 
 
+def exact_sum(value: pl.Expr) -> pl.Expr:
+    """The sum in millionths: the same to the last bit in whatever order the days come, as a sum of floats is not."""
+    return (value * 1e6).round().cast(pl.Int64, strict=False).sum() / 1e6
+
+
+def exact_mean(value: pl.Expr) -> pl.Expr:
+    """The mean of what is known, likewise."""
+    return (value * 1e6).round().mean() / 1e6
+
+
 def polarisation(sums: pl.LazyFrame, chemistry: Chemistry, nominal_mah: pl.Expr, by: list[str]) -> pl.LazyFrame:
     """Fast and slow resistance of the mean cell (mOhm at 25 degC) by `by`, from step_sum rows of some weeks.
 
     Where there were too few steps, the chemistry's for a module of this size: `regressed` is then false. Reference:
     two-term regression on current and low-passed current, accepted above 2000 A^2 and off collinearity.
     """
-    total = (
-        sums.sort(*by, "day")
-        .group_by(by)
-        .agg(*(pl.col(name).sum() for name in SUMS), nominal=nominal_mah.drop_nulls().last())
+    total = sums.group_by(by).agg(
+        *(exact_sum(pl.col(name)) for name in SUMS), nominal=nominal_mah.sort_by("day").drop_nulls().last()
     )
     det = pl.col("s11") * pl.col("s22") - pl.col("s12") ** 2
     good = (pl.col("s11") > 2000) & (det > 1e-3 * pl.col("s11") * pl.col("s22"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.analyses.curve import cells_in, highest_mv, lowest_mv, mean_mv, temps_in, warmer_dc
+from pipeline.analyses.curve import cells_in, temps_in, warmer_dc, with_cells_in_short
 from pipeline.analyses.steps import change, counted_ms, skewed
 from pipeline.days import LocalDay
 from pipeline.limits import Limits
@@ -28,10 +28,7 @@ def throughput(readings: pl.LazyFrame, day: LocalDay, limits: Limits) -> pl.Lazy
     gap adds nothing; energy is taken at the terminals, from the cells' sum where a module does not say its voltage.
     """
     cells, temps = cells_in(readings), temps_in(readings)
-    rows = readings.with_columns(
-        low=lowest_mv(cells),
-        high=highest_mv(cells),
-        mean=mean_mv(cells),
+    rows = with_cells_in_short(readings).with_columns(
         cold=pl.coalesce(pl.min_horizontal(temps), "temp_min_dc") if temps else pl.col("temp_min_dc"),
         warm=pl.coalesce(pl.max_horizontal(temps), "temp_max_dc") if temps else pl.col("temp_max_dc"),
         n_cells=pl.sum_horizontal(pl.col(cells).is_not_null()) if cells else pl.lit(0),

@@ -15,6 +15,7 @@ from pipeline.analyses.loops import efficiency, loops
 from pipeline.analyses.promises import margin, remaining
 from pipeline.analyses.siblings import leaning, named
 from pipeline.analyses.soh import monthly, trusted
+from pipeline.analyses.step_sums import exact_mean, exact_sum
 from pipeline.analyses.trend import trends, weekly
 from pipeline.methods.forecast import Course
 from pipeline.methods.stress import calendar, cyclic
@@ -59,12 +60,12 @@ def _standing(store: Store, day: date, tables: Tables, roster: pl.DataFrame, fou
     used = days.group_by(UNIT).agg(
         first=pl.col("day").min(),
         n=pl.len(),
-        temp_dc=pl.col("temp_dc_mean").mean(),
-        soc=pl.col("soc_pm_mean").mean() / 1000,
-        depth=(pl.col("soc_pm_max") - pl.col("soc_pm_min")).mean() / 1000,
-        moved=(pl.col("charge_mah") + pl.col("discharge_mah")).sum() / 2,
-        mwh=pl.col("discharge_wh").sum() / 1e6,
-        nominal=pl.col("nominal_mah").last(),
+        temp_dc=exact_mean(pl.col("temp_dc_mean")),
+        soc=exact_mean(pl.col("soc_pm_mean")) / 1000,
+        depth=exact_mean(pl.col("soc_pm_max") - pl.col("soc_pm_min")) / 1000,
+        moved=exact_sum(pl.col("charge_mah") + pl.col("discharge_mah")) / 2,
+        mwh=exact_sum(pl.col("discharge_wh")) / 1e6,
+        nominal=pl.col("nominal_mah").sort_by("day").last(),
     )
     registry = roster.select(*UNIT, "installed", pl.coalesce("model", "chemistry").alias("model"), *_terms(roster))
     known = found.lazy().join(used, on=UNIT).join(registry.lazy(), on=UNIT)

@@ -20,6 +20,7 @@ from pipeline.analyses.ranking import distances, ranking
 from pipeline.analyses.recurrence import one_over_midnight, recurrence
 from pipeline.analyses.risk import risk
 from pipeline.analyses.since import FORGOTTEN, since
+from pipeline.analyses.step_sums import exact_mean
 from pipeline.analyses.storage import storage
 from pipeline.analyses.worklist import worklist
 from pipeline.days import local_day
@@ -63,7 +64,7 @@ def _units(store: Store, day: date, sites: Sequence[Site]) -> pl.LazyFrame:
     first = rows.group_by(UNIT).agg(from_day=pl.col("day").min())
     month = rows.filter(pl.col("day") > day - timedelta(days=LFP.cohorts.days)).sort("day")
     last = month.group_by(UNIT).agg(
-        pl.col("day", *ELSEWHERE).last(), temp_dc=pl.col("temp_dc_mean").mean(), days=pl.col("day").n_unique()
+        pl.col("day", *ELSEWHERE).last(), temp_dc=exact_mean(pl.col("temp_dc_mean")), days=pl.col("day").n_unique()
     )
     kinds = [(s.id, *place, kind) for s in sites for place, kind in s.chemistry.items()]
     schema = dict.fromkeys(("site", "stack", "module", "chemistry"), pl.String)
