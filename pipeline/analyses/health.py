@@ -32,7 +32,7 @@ def health(seen: pl.LazyFrame, module_day: pl.LazyFrame, day: date) -> pl.LazyFr
     )
     rows = module_day.join(monthly(seen, day), on=UNIT, how="left").join(weakest, on=UNIT, how="left")
     enough = pl.col("pairs").fill_null(0) >= ENOUGH
-    worn = enough & (pl.col("soh") + pl.col("sigma") < WORN)
+    worn = enough & (pl.col("soh") + 1.96 * pl.col("sigma") < WORN)  # the whole interval that is told
     status = pl.when(~enough).then(pl.lit("not_observable")).when(worn).then(pl.lit("finding")).otherwise(pl.lit("ok"))
     return finding(rows.with_columns(status=status, worn=worn).sort(UNIT).select(*UNIT, "status", **_told()), "health")
 

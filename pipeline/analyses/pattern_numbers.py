@@ -25,7 +25,7 @@ REASONS = (
     ("drift", "falls_behind_the_others_by", "mA", 1.0, "drift_ma", LEAKS),
     ("bleed_ma", "the_others_are_bled_more_by", "mA", 1.0, None, LEAKS),
     ("warmer_k", "one_sensor_is_warmer_than_the_others", "K", 1.0, "short_k", ("possible_internal_short",)),
-    ("late_lag", "lacks_charge_at_full", "%", 100.0, "top_lag", ("top_drift",)),
+    ("late_lag", "lacks_charge_at_full", "%", 100.0, "top_far", ("top_drift",)),
     ("top_mv", "cells_apart_near_full", "mV", 1.0, "balance_mv", ("balancer_inactive",)),
     ("early", "charges_that_ended_with_one_cell_at_its_limit", "%", 100.0, "cut_off", ("early_cut_off",)),
 )

@@ -118,7 +118,7 @@ def _short(m: Mismatch) -> pl.Expr:
 
 def _drifted(m: Mismatch) -> pl.Expr:
     steady = pl.col("drift").fill_null(0.0).abs() < m.drift_ma
-    lasting = pl.min_horizontal(pl.col("lag").abs(), pl.col("late_lag").abs()) > m.top_lag
+    lasting = (pl.min_horizontal(pl.col("lag").abs(), pl.col("late_lag").abs()) > m.top_far) & _settled(m)
     both_ends = pl.coalesce("deficit", pl.col("lead") - pl.col("lag")).fill_null(0.0).abs() < m.even_deficit / 2
     return lasting & pl.col("late_lag").is_not_null() & steady & both_ends
 
@@ -136,7 +136,7 @@ CELLS = (
     Pattern("lagging_cell", "cell_imbalance_warning", ("cell_imbalance_warning", "balancing_slow"),
             "lacking", "lag", counts="tops", test=_lagging),
     Pattern("top_drift", "top_of_charge_drift", ("top_of_charge_drift",),
-            "lag", "top_lag", counts="lags", test=_drifted),
+            "lag", "top_far", counts="lags", test=_drifted),
 )  # fmt: skip
 """Of a cell: the first that holds. A short is a leak that is fast and warm, so it is asked before."""
 MODULES = (

@@ -58,7 +58,8 @@ def _apart(m: Stack) -> pl.Expr:
 
 
 def _limiting(m: Stack) -> pl.Expr:
-    return pl.col("led") > m.leads
+    """One of sound modules always ends the charge; it limits the others where charge is truly left in them."""
+    return (pl.col("led") > m.leads) & (pl.col("apart").abs() > m.left)
 
 
 def _circulating(m: Stack) -> pl.Expr:

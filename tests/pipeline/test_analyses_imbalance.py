@@ -43,23 +43,23 @@ def test_a_healthy_battery_raises_nothing_even_full_and_empty() -> None:
 
 
 def test_a_cell_that_runs_ahead_only_near_full_is_named() -> None:
-    found = verdicts(cycle(top=(0, 0, 180, 0, 0, 0, 5, 0)))
+    found = verdicts(cycle(top=(0, 0, 280, 0, 0, 0, 5, 0)))
     assert [found[band]["status"] for band in ("top", "mid", "bottom")] == ["finding", "ok", "ok"]
     top = found["top"]
-    assert (top["cell"], top["fault"], top["value"], top["threshold"]) == (2, "top_of_charge_drift", 185, 150)
+    assert (top["cell"], top["fault"], top["value"], top["threshold"]) == (2, "top_of_charge_drift", 285, 250)
     assert '"id":"same_cell_highest_near_full","value":100' in top["reasons"]
     assert top["confidence"] == pytest.approx(60 / 80)
     assert (top["since_day"], top["rank"]) == (DAY, 1)
 
 
 def test_a_cell_that_lags_near_full_is_named_too() -> None:
-    top = verdicts(cycle(top=(0, 5, 0, 0, 0, -160, 0, 3)))["top"]
+    top = verdicts(cycle(top=(0, 5, 0, 0, 0, -260, 0, 3)))["top"]
     assert (top["status"], top["cell"]) == ("finding", 5)
     assert "same_cell_lowest_near_full" in top["reasons"]
 
 
 def test_a_weak_cell_shows_at_the_bottom_and_the_severity_follows_the_spread() -> None:
-    weak = verdicts(cycle(bottom=(0, 0, 0, -250, 0, 0, 0, 0)))["bottom"]
+    weak = verdicts(cycle(bottom=(0, 0, 0, -350, 0, 0, 0, 0)))["bottom"]
     failing = verdicts(cycle(bottom=(0, 0, 0, -450, 0, 0, 0, 0)))["bottom"]
     assert (weak["status"], weak["cell"], weak["fault"]) == ("finding", 3, "cell_capacity_mismatch")
     assert (failing["cell"], failing["fault"], failing["severity"]) == (3, "cell_group_failing", "fault")
@@ -78,13 +78,13 @@ def test_what_was_not_seen_is_not_judged() -> None:
 
 
 def test_cells_that_do_not_add_up_are_not_judged_either() -> None:
-    rows = [row | {"voltage_mv": 27_000} for row in cycle(top=(0, 0, 180, 0, 0, 0, 0, 0))]
+    rows = [row | {"voltage_mv": 27_000} for row in cycle(top=(0, 0, 280, 0, 0, 0, 0, 0))]
     assert set(statuses(rows).values()) == {"low_quality"}
 
 
 def test_swapping_two_cells_swaps_the_verdict_and_nothing_else() -> None:
-    one = verdicts(cycle(top=(200, 0, 0, 5, 0, 0, 0, 0)))["top"]
-    other = verdicts(cycle(top=(0, 0, 0, 5, 0, 0, 0, 200)))["top"]
+    one = verdicts(cycle(top=(290, 0, 0, 5, 0, 0, 0, 0)))["top"]
+    other = verdicts(cycle(top=(0, 0, 0, 5, 0, 0, 0, 290)))["top"]
     changed = {key for key in one if one[key] != other[key]}
     assert changed == {"cell", "finding_id"}
 
@@ -103,13 +103,13 @@ def test_a_module_that_says_only_lowest_and_highest_has_a_spread_but_no_cells() 
 
 
 def test_histograms_of_two_halves_add_up_to_the_whole() -> None:
-    rows = frame(cycle(top=(0, 0, 180, 0, 0, 0, 5, 0))).lazy()
+    rows = frame(cycle(top=(0, 0, 280, 0, 0, 0, 5, 0))).lazy()
     whole = spread(rows, LFP).collect()
     halves = pl.concat([spread(rows.head(630), LFP), spread(rows.slice(630), LFP)])
     added = halves.group_by("unit", "band", "bin_mv").agg(pl.col("n").sum()).sort("unit", "band", "bin_mv").collect()
     assert added.equals(whole)
     assert (
-        percentile(halves, 0.95, ["unit", "band"]).filter(pl.col("band") == "top").collect()["spread_mv"].item() == 185
+        percentile(halves, 0.95, ["unit", "band"]).filter(pl.col("band") == "top").collect()["spread_mv"].item() == 285
     )
 
 
@@ -167,3 +167,14 @@ def test_an_older_river_is_nmc_by_its_model() -> None:
         *("nmc", "nmc", "lfp", "lfp", "lfp")
     ]
     assert chemistry(model="River Pro", chemistry="lfp") == "lfp", "what a person says counts"
+
+
+def test_what_one_percent_of_charge_shows_at_the_ends_of_a_flat_curve_is_no_finding() -> None:
+    ends = cycle(top=(0, 0, 190, 0, 0, 0, 5, 0), bottom=(0, 0, 0, -240, 0, 0, 20, 0))
+    assert statuses(ends) == {"top": "ok", "mid": "ok", "bottom": "ok"}
+
+
+def test_a_full_module_whose_counter_says_half_is_not_judged_as_half_full() -> None:
+    apart = [0, 0, 60, 0, 0, 0, 0, 0]
+    rested = [row | {"soc_pm": 790} | {f"c{n:02}": 3350 + mv for n, mv in enumerate(apart)} for row in cycle()]
+    assert statuses(rested)["mid"] == "not_observable"

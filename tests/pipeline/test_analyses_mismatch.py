@@ -143,6 +143,8 @@ CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     (None, {"shuttles": True, "bleed_ma": 30.0, "days": 5}),
     ("possible_internal_short", {"shuttles": True, "bleed_ma": 40.0, "warmer_k": 4.0}),
     ("top_drift", {"lag": 0.008, "late_lag": 0.008}),
+    (None, {"lag": 0.008, "late_lag": 0.008, "days": 12}),  # no balancer is through yet
+    (None, {"lag": 0.006, "late_lag": 0.006}),
     (None, {"lag": 0.008, "late_lag": 0.001}),
     ("lagging_cell", {"lag": 0.03, "late_lag": 0.03}),  # where every cell passes the mark, as on a sloped curve
     ("capacity_deficit", {**SMALL, "deficit": 0.0, "pairs": 3}),  # the pairs are of the days before it shrank

@@ -115,15 +115,20 @@ def test_a_stack_without_steps_of_current_is_not_judged() -> None:
     [
         ("poor_connection", "module_imbalance", {"dxy": 20.0}),
         ("charge_apart", "module_imbalance", {"apart": -0.15}),
-        ("limiting_module", "module_imbalance", {"led_top": 1}),
+        ("limiting_module", "module_imbalance", {"led_top": 1, "apart": -0.06}),
         ("circulating_current", "module_imbalance", {"rest_ma": 200_000.0}),
         ("reconnect_hazard", "parallel_reconnect_hazard", {"back_pm": -250.0}),
     ],
 )
 def test_each_way_to_fall_out_has_its_name(pattern: str, fault: str, wrong: dict[str, Any]) -> None:
-    found = verdicts(wrong)
+    found = verdicts(wrong, days=12)
     assert {unit: row["status"] for unit, row in found.items()} == {"u0": "ok", "u1": "finding", "u2": "ok"}
     assert (found["u1"]["pattern"], found["u1"]["fault"]) == (pattern, fault)
+
+
+def test_of_sound_modules_one_leads_the_first_ends_of_charge() -> None:
+    assert verdicts({"led_top": 1, "apart": -0.06}, days=6)["u1"]["status"] == "ok"
+    assert verdicts({"led_top": 1, "apart": -0.03}, days=12)["u1"]["status"] == "ok"
 
 
 def test_a_module_that_comes_back_after_a_day_away_is_compared_with_the_others() -> None:
