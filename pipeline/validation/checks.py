@@ -114,8 +114,7 @@ MADE: dict[str, Callable[[int, bool], Iterable[Row]]] = {
 
 def alarms(quick: bool) -> Iterator[Row]:
     """Of the nights and the live engine over healthy fleets of several kinds, which have seeds of their own."""
-    for fleet in false_alarms.quick() if quick else false_alarms.FLEETS:
-        yield from false_alarms.false_alarms(fleet)
+    return false_alarms.false_alarms(false_alarms.quick() if quick else false_alarms.FLEETS)
 
 
 def plan_of(fleet: Fleet, seed: int, size: tuple[int | None, int | None]) -> FleetPlan:
