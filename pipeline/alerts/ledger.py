@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 import msgspec
 
 from pipeline.alerts.state import Action, Alert, Silence
-from pipeline.live.store import PENDING
+from pipeline.live.pending import PENDING
 
 DATABASE = "live.sqlite"
 TAKEN = 2_000
@@ -56,6 +56,11 @@ def connect(state: Path) -> sqlite3.Connection:
     if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'attempt_delivery'").fetchone() == (0,):
         database.executescript(TABLES)
     return database
+
+
+def version(database: sqlite3.Connection) -> int:
+    """Changes with every commit of another connection; costs next to nothing."""
+    return int(database.execute("PRAGMA data_version").fetchone()[0])
 
 
 @contextmanager

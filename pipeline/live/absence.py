@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from cellherd.faults import catalogue
-from pipeline.limits import DAY
+from pipeline.limits import DAY, HOUR
 from pipeline.live.events import Event, Phase
 from pipeline.live.features import Sample
 from pipeline.live.levels import hold, number
@@ -107,7 +107,7 @@ def _of_stack(found: Sequence[Module], group: Group | None, moment: Moment) -> I
     missed = [at for at in group.missed if at > now - DAY] if group else []
     if len(missed) >= number("stack_link_fault", "times_a_day"):
         yield Finding("stack_link_fault", "", missed[0], value=len(missed), unit="count", told={"at": missed})
-    yield from _unlike([module for module in found if module.kind == "module"], now)
+    yield from _unlike([module for module in found if module.kind == "module"], group, now)
 
 
 def _silent(module: Module, moment: Moment) -> bool:
@@ -131,11 +131,13 @@ def _was_empty(module: Module) -> bool:
     last = module.last
     if last is None:
         return False
-    low = last.lo is not None and last.lo <= number("deep_sleep", "after_cell_mv")
-    return low or (last.soc_pm is not None and last.soc_pm <= number("deep_sleep", "after_soc_pm"))
+    if last.lo is not None and last.lo <= number("deep_sleep", "after_cell_mv"):
+        return True
+    full = last.lo is not None and last.lo > profile_of(module.known).not_empty_mv  # then the percentage is wrong
+    return not full and last.soc_pm is not None and last.soc_pm <= number("deep_sleep", "after_soc_pm")
 
 
-def _unlike(found: Sequence[Module], now: int) -> Iterator[Finding]:
+def _unlike(found: Sequence[Module], group: Group | None, now: int) -> Iterator[Finding]:
     """Modules in parallel that differ in charge, in voltage behind an open switch, or in size."""
     patience = 1000 * max((profile_of(module.known).apart_for_s for module in found), default=0)
     sizes = [module.known.capacity_mah for module in found if module.known.capacity_mah and not patience]
@@ -144,13 +146,7 @@ def _unlike(found: Sequence[Module], now: int) -> Iterator[Finding]:
     if len(sizes) > 1 and ratio >= least:
         yield Finding("mixed_stack_mismatch", "", now, value=ratio, threshold=least, told={"capacity_mah": sizes})
     fresh = [(one, one.last) for one in found if one.last is not None and now - one.arrival < FRESH_MS]
-    socs = [last.soc_pm for _, last in fresh if last.soc_pm is not None]
-    rest = all(last.current_ma is not None and abs(last.current_ma) * 20 <= _capacity(one) for one, last in fresh)
-    apart = max(socs, default=0) - min(socs, default=0)
-    if len(socs) > 1 and rest and apart >= number("module_imbalance", "soc_pm"):
-        limit = float(number("module_imbalance", "soc_pm"))
-        waits = max(hold("module_imbalance", "rest_for_s"), patience)
-        yield Finding("module_imbalance", "", now, waits, apart, limit, "0.1 %")
+    yield from _apart([last.soc_pm for _, last in fresh if last.soc_pm is not None], group, patience, now)
     volts = [last.voltage_mv for _, last in fresh if last.voltage_mv and not _open(last)]
     for one, last in fresh:
         if _open(last) and last.voltage_mv and volts:
@@ -160,12 +156,18 @@ def _unlike(found: Sequence[Module], now: int) -> Iterator[Finding]:
                 yield Finding(name, one.place[3], now, hold(name), away, float(most), "mV")
 
 
+def _apart(socs: Sequence[int], group: Group | None, patience: int, now: int) -> Iterator[Finding]:
+    """A day apart in charge. Modules that come together at every full charge never are, whatever they count between."""
+    name = "module_imbalance"
+    stands = group is not None and f"{name}|" in group.standing
+    apart, trip = max(socs, default=0) - min(socs, default=0), number(name, "soc_pm")
+    if len(socs) > 1 and apart >= (number(name, "release_soc_pm") if stands else trip):
+        waits = max(HOUR * number(name, "for_h"), patience)
+        yield Finding(name, "", now, waits, apart, float(trip), "0.1 %")
+
+
 def _open(last: Sample) -> bool:
     return last.charge_on == 0 and last.discharge_on == 0
-
-
-def _capacity(module: Module) -> int:
-    return module.known.capacity_mah or 100_000
 
 
 def _hold(old: Group, found: Sequence[Finding], now: int) -> tuple[Group | None, list[Event]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -75,6 +76,7 @@ def advance(remembered: Remembered, frames: Mapping[str, pl.DataFrame], registry
     """Take readings and records in (tables of `pipeline.schema`, any of them). What is remembered is not changed."""
     modules: dict[Key, Module] = {}
     events: list[Event] = []
+    met: dict[Key, Callable[[], Module]] = {}
     readings = frames.get("reading", pl.DataFrame())
     records = list(_records(frames))
     found: list[Run] = []
@@ -86,10 +88,12 @@ def advance(remembered: Remembered, frames: Mapping[str, pl.DataFrame], registry
         for site, edge, stack, name, unit, kind, driver in last.iter_rows():
             key = (site, stack, name)
             keys.append(key)
-            modules[key] = _met(remembered(key), (site, edge, stack, name), (unit, kind, driver), registry.get(key))
+            told = (site, edge, stack, name), (unit, kind, driver), registry.get(key)
+            met[key] = partial(_met, remembered(key), *told)
+            modules[key] = met[key]()
         found, late = runs(readings, _table(keys, modules))
     for no, of_module in groupby(found, key=attrgetter("no")):
-        events += _guarded(modules, keys[no], list(of_module))
+        events += _guarded(modules, keys[no], list(of_module), met[keys[no]])
     for table, row in records:
         key = (row["site"], row["stack"], row["module"])
         if key not in modules:
@@ -99,15 +103,14 @@ def advance(remembered: Remembered, frames: Mapping[str, pl.DataFrame], registry
     return Outcome(modules, events, late)
 
 
-def _guarded(modules: dict[Key, Module], key: Key, found: list[Run]) -> list[Event]:
-    """A module that our rules stumble over is left as it was, and harms no other."""
-    before = modules[key].fresh()
+def _guarded(modules: dict[Key, Module], key: Key, found: list[Run], met: Callable[[], Module]) -> list[Event]:
+    """A module that our rules stumble over is left as it was met, and harms no other."""
     try:
-        profile = profile_of(before.known)
+        profile = profile_of(modules[key].known)
         return [event for run in found for event in step(modules[key], run, profile)]
     except Exception:
         log.exception("the rules stumble over %s; its readings are left out", "/".join(key))
-        modules[key] = before
+        modules[key] = met()
         return []
 
 

@@ -1,8 +1,9 @@
 """Readings to runs: all that looks at every single reading, done for many modules at once.
 
 Most readings say what the one before said. Those that a module gives in a row with the same faults, the same levels
-tripped and cleared, direction, path flags, whole percent and whole degree become one `Run`, with its first and last
-reading. Only runs are looked at one by one, and it makes no difference where a run is cut into two.
+tripped and cleared, direction, path flags, whole percent and whole degrees (warmest and coldest) become one
+`Run`, with its first and last reading. Only runs are looked at one by one, and it makes no difference where a run is
+cut into two.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Run(NamedTuple):
 
 
 _SAMPLE = Sample._fields
-_KEY = ("no", "trip", "clear", "faults", "dir", "pct", "deg", "charge_on", "discharge_on", "bad_clock", "leaps")
+_KEY = ("no", "trip", "clear", "faults", "dir", "pct", "deg", "cold", "charge_on", "discharge_on", "bad_clock", "leaps")
 
 
 def runs(readings: pl.DataFrame, modules: pl.DataFrame) -> tuple[list[Run], pl.DataFrame]:
@@ -212,9 +213,13 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
     trips = [ours & (level.trip if level.beside_flags else level.trip & mute) for level in levels()]
     clears = [ours & (level.clear if level.beside_flags else level.clear | ~mute) for level in levels()]
     return rows.with_columns(
-        trip=mask(trips), clear=mask(clears), pct=pl.col("soc_pm") // 10, deg=pl.col("tmax").cast(pl.Int32) // 10,
+        trip=mask(trips),
+        clear=mask(clears),
+        pct=pl.col("soc_pm") // 10,
+        deg=pl.col("tmax").cast(pl.Int32) // 10,
+        cold=pl.col("tmin").cast(pl.Int32) // 10,
         leaps=pl.col("jump").sign(),
-    )  # fmt: skip
+    )
 
 
 def _runs(rows: pl.DataFrame) -> Iterator[Run]:

@@ -69,10 +69,12 @@ def _below(value: str, limit: str) -> tuple[pl.Expr, pl.Expr]:
 CHARGING, DISCHARGING, IDLE = col("dir") == 1, col("dir") == -1, col("dir") == 0
 PATH_OFF = (col("charge_on") == 0) & (col("discharge_on") == 0)
 MIDDLE = col("rest") & col("soc_pm").is_between(300, 800) & col("flat")
-MIRRORED = ((col("lo_at") - col("hi_at")).abs() == 1) & (
-    (col("hi") + col("lo") - 2 * col("med")).abs() < (col("hi") - col("lo")) * 3 // 10
+MIRRORED = (
+    ((col("lo_at") - col("hi_at")).abs() == 1)
+    & ((col("hi") + col("lo") - 2 * col("med")).abs() < (col("hi") - col("lo")) * 3 // 10)
+    & (col("med") > col("p_uv_release"))
 )
-"""One cell as far below the others as its neighbour is above: their shared measuring lead."""
+"""One cell as far below the others, which are well, as its neighbour is above: their shared measuring lead."""
 
 
 @cache

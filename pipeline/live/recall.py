@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cellherd.faults import catalogue
 from pipeline.limits import DAY, HOUR
 from pipeline.live.charges import charge_ends, of_cell
 from pipeline.live.events import LATE_MS, Event, cuts_of, numbers_of
-from pipeline.live.features import Run
+from pipeline.live.features import PLAUSIBLE_DC, Run
 from pipeline.live.holds import device_faults, entered, left
 from pipeline.live.levels import JUMP, levels, number
 from pipeline.live.profile import Profile
@@ -144,29 +144,42 @@ def _jumping(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
 def _frozen_sensor(module: Module, run: Run, profile: Profile, kept: set[str]) -> Iterator[Event]:
     """One sensor says the same to the digit for a day while the others moved."""
     fault = "temperature_sensor_fault"
-    known = sorted(value for value in run.temps or () if value is not None)
-    if len(known) < 2 or (module.sensors and _same_degree(module, run)):
+    if sum(value is not None for value in run.temps or ()) < 2:
         return
-    middle, span = known[len(known) // 2], number(fault, "frozen_h") * HOUR
-    before = (
-        module.sensors
-        if len(module.sensors) == len(run.temps)
-        else [(None, run.first.ts, middle, middle)] * len(run.temps)
-    )
-    module.sensors = [
-        (value, since, min(low, middle), max(high, middle)) if value is not None and value == old
-        else (value, run.first.ts, middle, middle)
-        for value, (old, since, low, high) in zip(run.temps, before, strict=True)
-    ]  # fmt: skip
-    others = number(fault, "others_moved_dc")
+    moved = _degrees(run.temps) != _degrees([value for value, *_ in module.sensors])  # else a run that was only cut
+    if moved:
+        module.sensors = _followed(module, run)
+    span, others = number(fault, "frozen_h") * HOUR, number(fault, "others_moved_dc")
     frozen = [
         i for i, (value, since, low, high) in enumerate(module.sensors)
         if value is not None and run.first.ts - since >= span and high - low >= others
     ]  # fmt: skip
     if not frozen:
         return
-    kept.add(fault)
-    if fault not in module.standing:
+    if fault in module.standing:
+        kept.add(fault)
+    elif moved:
+        kept.add(fault)
         found = entered(module, profile, fault, _begins(run, run.first.ts), None)
         value = float(module.sensors[frozen[0]][0] or 0)
         yield replace(found, value=value, value_unit="0.1 degC", evidence={**found.evidence, "sensor": frozen[0]})
+
+
+def _degrees(temps: Sequence[int | None]) -> tuple[int, ...]:
+    """The whole degrees of the warmest and the coldest sensor; one that stands still may be either, but not both."""
+    low, high = PLAUSIBLE_DC
+    known = [value for value in temps if value is not None and low <= value <= high]
+    return (max(known) // 10, min(known) // 10) if known else ()
+
+
+def _followed(module: Module, run: Run) -> list[tuple[int | None, int, int, int]]:
+    """What each sensor says, since when, and between what the middle one was meanwhile."""
+    known = sorted(value for value in run.temps if value is not None)
+    middle = known[len(known) // 2]
+    anew = (None, run.first.ts, middle, middle)
+    before = module.sensors if len(module.sensors) == len(run.temps) else [anew] * len(run.temps)
+    return [
+        (value, since, min(low, middle), max(high, middle)) if value is not None and value == old
+        else (value, run.first.ts, middle, middle)
+        for value, (old, since, low, high) in zip(run.temps, before, strict=True)
+    ]  # fmt: skip

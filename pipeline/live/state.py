@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 import msgspec
+from msgspec.structs import replace
 
 from pipeline.live.features import Sample
 from pipeline.live.profile import Known
@@ -87,18 +86,12 @@ class Module(msgspec.Struct):
 
     def fresh(self) -> Module:
         """A copy whose collections may be changed."""
-        module = copy(self)
-        for name in _COLLECTIONS:
-            setattr(module, name, copy(getattr(self, name)))
-        return module
-
-
-_COLLECTIONS = tuple(
-    name for name in Module.__struct_fields__ if name in {
-        "standing", "waiting", "clearing", "entered", "left", "resets", "counters", "charges", "discharges", "warmth",
-        "sensors", "jumps",
-    }
-)  # fmt: skip
+        return replace(
+            self, standing=self.standing.copy(), waiting=self.waiting.copy(), clearing=self.clearing.copy(),
+            entered=self.entered.copy(), left=self.left.copy(), resets=self.resets.copy(),
+            counters=self.counters.copy(), charges=self.charges.copy(), discharges=self.discharges.copy(),
+            warmth=self.warmth.copy(), sensors=self.sensors.copy(), jumps=self.jumps.copy(),
+        )  # fmt: skip
 
 
 class Group(msgspec.Struct):

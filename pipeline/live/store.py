@@ -21,16 +21,13 @@ from cellherd.failpoint import failpoint
 from pipeline.live import state
 from pipeline.live.engine import Key
 from pipeline.live.events import Event
+from pipeline.live.pending import PENDING
 from pipeline.live.state import Group, Module, Place
 
 OnEvents: TypeAlias = Callable[[sqlite3.Connection, Sequence[Event], int], None]
 """Given the open transaction, the events that may be told, and the time (UTC ms). What it raises undoes everything."""
 
 log = logging.getLogger(__name__)
-PENDING = """
-CREATE TABLE IF NOT EXISTS pending_event (n INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE,
-  told_at INTEGER NOT NULL, row TEXT NOT NULL);
-"""
 _TABLES = (
     PENDING
     + """

@@ -15,6 +15,7 @@ import polars as pl
 from typer import echo
 
 from cellherd.clock import SystemClock
+from pipeline.lifeline import settle
 from pipeline.live.absence import Link
 from pipeline.live.engine import advance
 from pipeline.live.sink import LiveSink
@@ -27,6 +28,7 @@ MODULES, SEGMENT, ROUNDS = 10_000, 5_000, 6
 
 
 def main() -> None:
+    settle()  # as the storing process does
     echo(f"{pl.thread_pool_size()} Polars threads; processor time")
     batch = list(entries(1, SEGMENT, MODULES))
     begin = process_time()

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from cellherd.faults import brand, brands, catalogue
 from cellherd.settings import Module as Entry
 from pipeline.live.engine import Key, advance
 from pipeline.live.events import Event
@@ -26,6 +27,15 @@ QUIET: dict[str, Any] = {
     "cells": 3300, "odd": {}, "n": 16, "current_ma": 0, "soc_pm": 500, "charge_on": 1, "discharge_on": 1,
     "balancing": 0, "temps": [200, 201, 202, 200], "faults": "", "driver": "jbd", "kind": "module",
 }  # fmt: skip
+
+FLAG_CELL = {
+    **dict.fromkeys(("cell_overvoltage_warning", "cell_overvoltage_protection", "cell_imbalance_warning",
+                     "cell_imbalance_protection", "cell_extreme_voltage_lockout"), 3),
+    **dict.fromkeys(("cell_undervoltage_warning", "cell_undervoltage_protection", "cell_group_failing",
+                     "sense_wire_fault"), 9),
+}  # fmt: skip
+"""Faults that a device reports of a cell, and the cell that is odd in their scene: 3 is high, 9 is low."""
+CUT = {"charge": (0, 1), "discharge": (1, 0), "both": (0, 0)}
 
 
 @dataclass
@@ -48,6 +58,22 @@ class Play:
 
 def scenes(file: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads((FOLDER / file).read_text())
+
+
+def telemetry_ids() -> set[str]:
+    """Faults that a code of some brand stands for, where a device sends it (and nobody has to type it)."""
+    words = [word for name in brands() for word in brand(name).values() if not word.typed]
+    return {code.fault for word in words for _, code in word.codes() if code.fault and not code.released}
+
+
+def flag_steps(fault: str) -> tuple[list[dict[str, Any]], str, int]:
+    """A device reports a fault for two minutes: the steps, the side that is cut then, and the cell (-1 = none)."""
+    side, cell = catalogue()[fault].cuts, FLAG_CELL.get(fault, -1)
+    charge_on, discharge_on = CUT.get(side, (1, 1))
+    odd = {"3": 250} if cell == 3 else {"9": -250} if cell == 9 else {}
+    said = {"faults": fault, "charge_on": charge_on, "discharge_on": discharge_on, "odd": odd}
+    fine = {"faults": "", "charge_on": 1, "discharge_on": 1, "odd": {}}
+    return [{"for_s": 60, "soc_pm": 950}, {"for_s": 120, **said}, {"for_s": 120, **fine}], side, cell
 
 
 def rows(steps: list[dict[str, Any]], begin_ms: int = 0) -> Iterator[dict[str, Any]]:

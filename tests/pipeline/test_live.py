@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cellherd.faults import brand, brands, catalogue
+from cellherd.faults import catalogue
 from pipeline.limits import HOUR
+from pipeline.live import engine
 from pipeline.live.events import Event
+from pipeline.live.features import Run
 from pipeline.live.levels import JUMP, levels
+from pipeline.live.profile import Profile
+from pipeline.live.state import Episode, Module
 from tests.pipeline.fleets import frame
-from tests.pipeline.scenes import Play, play, rows, scenes
+from tests.pipeline.scenes import Play, flag_steps, play, rows, scenes, telemetry_ids
 
 DERIVED = scenes("derived.toml")
 
@@ -31,7 +36,8 @@ def test_the_engine_sees_what_is_there_and_nothing_else(name: str) -> None:
 
 CUT = {"cell_group_failing": 7, "a_cell_of_ecoflow_has_failed_after_three_balance_sessions": 13,
        "repeat_lockout": 5, "early_charge_cutoff": 37, "overheating_without_load": 40,
-       "soc_stuck": 50, "cell_reading_erratic": 50, "charge_undertemperature_protection": 3}  # fmt: skip
+       "soc_stuck": 50, "cell_reading_erratic": 50, "temperature_sensor_frozen_as_the_warmest": 100,
+       "charge_undertemperature_protection": 3}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(CUT))
@@ -41,34 +47,11 @@ def test_it_makes_no_difference_how_readings_are_cut_into_batches(name: str) -> 
     assert {event.event_id for event in whole} == {event.event_id for event in cut}
 
 
-def telemetry_ids() -> set[str]:
-    """Faults that a code of some brand stands for, where a device sends it (and nobody has to type it)."""
-    words = [word for name in brands() for word in brand(name).values() if not word.typed]
-    return {code.fault for word in words for _, code in word.codes() if code.fault and not code.released}
-
-
 @pytest.mark.parametrize("fault", sorted(telemetry_ids()))
 def test_what_a_device_says_enters_and_leaves_with_its_side_and_cell(fault: str) -> None:
-    flags = {"charge": (0, 1), "discharge": (1, 0), "both": (0, 0)}
-    side = catalogue()[fault].cuts
-    cell = FLAG_CELL.get(fault, -1)
-    charge_on, discharge_on = flags.get(side, (1, 1))
-    odd = {"3": 250} if cell == 3 else {"9": -250} if cell == 9 else {}
-    steps = [
-        {"for_s": 60, "soc_pm": 950},
-        {"for_s": 120, "faults": fault, "charge_on": charge_on, "discharge_on": discharge_on, "odd": odd},
-        {"for_s": 120, "faults": "", "charge_on": 1, "discharge_on": 1, "odd": {}},
-    ]
+    steps, side, cell = flag_steps(fault)
     heard = [told(event) for event in play({"step": steps}).events if event.fault == fault]
     assert heard == [["enter", fault, side, cell], ["leave", fault, side, cell]]
-
-
-FLAG_CELL = {
-    **dict.fromkeys(("cell_overvoltage_warning", "cell_overvoltage_protection", "cell_imbalance_warning",
-                     "cell_imbalance_protection", "cell_extreme_voltage_lockout"), 3),
-    **dict.fromkeys(("cell_undervoltage_warning", "cell_undervoltage_protection", "cell_group_failing",
-                     "sense_wire_fault"), 9),
-}  # fmt: skip
 
 
 def test_the_side_is_what_the_switches_say() -> None:
@@ -76,21 +59,9 @@ def test_the_side_is_what_the_switches_say() -> None:
     assert [event.cuts for event in play({"step": steps}).events] == ["charge"]
 
 
-NIGHTLY = {"balancing_slow", "cell_spread_normal", "counterfeit_suspect", "discharge_stop_unspecified",
-           "inverter_settings_mismatch", "firmware_update_failed", "user_interaction", "station_no_power",
-           "resistance_growth", "possible_internal_short"}  # fmt: skip
-"""Found by the night's analyses, told by a person, or only stated beside another event."""
-CLOCKED = {"collector_offline", "comm_lost_rs485", "stack_master_missing", "mixed_stack_mismatch",
-           "parallel_reconnect_hazard"}  # fmt: skip
-"""Told by the clock or by a stack as a whole: tests/pipeline/test_live_absence.py."""
-
-
-def test_every_fault_that_telemetry_can_show_has_a_scenario() -> None:
-    shown = {one[1] for scene in DERIVED.values() for one in scene.get("expect", [])} | telemetry_ids() | CLOCKED
-    assert {*catalogue()} - shown == NIGHTLY
-    assert {level.fault for level in levels()} - {JUMP} <= {
-        one[1] for s in DERIVED.values() for one in s.get("expect", [])
-    }
+def test_every_rule_has_a_scenario() -> None:
+    shown = {one[1] for scene in DERIVED.values() for one in scene.get("expect", [])}
+    assert {level.fault for level in levels()} - {JUMP} <= shown
 
 
 def test_old_readings_make_history_and_no_alert() -> None:
@@ -150,3 +121,24 @@ def test_the_log_of_a_device_tells_what_no_poll_saw() -> None:
     assert [(e.phase, e.fault, e.code) for e in play({"step": steps}).events] == [
         ("note", "cell_overvoltage_protection", "17")
     ]
+
+
+def test_a_module_that_the_rules_stumble_over_is_left_as_it_was_and_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = Play()
+    steps = list(rows([{"for_s": 60}, {"for_s": 60, "faults": "cell_overvoltage_protection"}]))
+    beside = [{**row, "module": "m2", "unit": "u2"} for row in steps]
+    shown.show(reading=frame([*steps[:6], *beside[:6]]))
+    before, step = shown.modules["barn", "s1", "m1"], engine.step
+
+    def stumbles(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
+        module.standing["afe_fault"] = Episode(0, "device", "afe_fault", "both")
+        if module.place[3] == "m1":
+            raise ZeroDivisionError
+        return step(module, run, profile)
+
+    monkeypatch.setattr(engine, "step", stumbles)
+    shown.show(reading=frame([*steps[6:], *beside[6:]]))
+    assert shown.modules["barn", "s1", "m1"] == before
+    assert [(event.place[3], event.fault) for event in shown.events] == [("m2", "cell_overvoltage_protection")]
