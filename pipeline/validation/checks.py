@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.simulation.plan import Flaw, FleetPlan
 from pipeline.simulation.seeds import TEST, TUNE, held_back
+from pipeline.validation import alerts as live_alerts
 from pipeline.validation import courses, false_alarms, measured, mismatch, speed
 from pipeline.validation.degradation import Setting, degradation
 from pipeline.validation.lockouts import lockouts
@@ -105,6 +106,7 @@ FILES: dict[str, tuple[str, Callable[[Path], Iterable[Row]]]] = {
 """The file below the folder of measured cells, and what is judged on it."""
 
 MADE: dict[str, Callable[[int, bool], Iterable[Row]]] = {
+    "alerts": live_alerts.alerts,
     "false-alarms": lambda _, quick: alarms(quick),
     "knee": lambda seed, quick: courses.knees(seed, 4 if quick else 40),
     "speed": lambda seed, quick: speed.nightly_speed(seed, 40 if quick else 1000),

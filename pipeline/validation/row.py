@@ -66,9 +66,12 @@ def share(name: str, target: tuple[float, float], hits: float, of: float) -> Row
     return Row(name, target, p, max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale), "")
 
 
-def rate(name: str, target: tuple[float, float], count: int, months: float) -> Row:
-    """A count for each 100 modules and month, with Garwood's 95 % interval of a Poisson count (1936)."""
+def rate(name: str, target: tuple[float, float], count: int, months: float, unit: str = "per 100 module-months") -> Row:
+    """A count for each 100 modules and month, with Garwood's 95 % interval of a Poisson count (1936).
+
+    Or for each 100 modules and whatever `months` is given in, with that as the unit.
+    """
     low = chi2_quantile(0.025, count) / 2 if count else 0.0
     high = chi2_quantile(0.975, count + 1) / 2
     figure, lo, hi = (100 * n / months if months else nan for n in (count, low, high))
-    return Row(name, target, figure, lo, hi, "per 100 module-months")
+    return Row(name, target, figure, lo, hi, unit)
