@@ -47,7 +47,7 @@ class Webhook(Strict):
 class Alerts(Strict):
     """When troubles become messages, for the whole fleet."""
 
-    group_s: float = Field(default=2.0, ge=0, le=60)
+    group_s: float = Field(default=0.5, ge=0, le=60)
     clear_after_min: float = Field(default=5.0, ge=0)
     chatter_turns: int = Field(default=6, ge=2)
     platform_share: float = Field(default=0.2, gt=0, le=1)

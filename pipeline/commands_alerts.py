@@ -38,16 +38,17 @@ def list_alerts(
     config: Config = Path("fleet.toml"),
     state: State = None,
 ) -> None:
-    """List the alerts that are open, the most urgent first, and say if nobody is there to tell them.
+    """List the alerts that are open, the most urgent first, and say if nobody is there to tell or to hear them.
 
     Example: cellherd alerts list --site barn
     """
-    from pipeline.alerts import ledger  # noqa: PLC0415 - msgspec and the engine take a moment; --help must not wait
+    from pipeline.alerts import addresses, ledger  # noqa: PLC0415 - msgspec takes a moment; --help must not wait
     from pipeline.alerts.news import words  # noqa: PLC0415
 
     fleet, folder = load_fleet(config), state or default_state()
     with _file(folder) as database:
         found, beat = ledger.alerts(database), int(ledger.note(database, "heartbeat") or 0)
+        shut = addresses.all_closed(database)
         waiting = database.execute("SELECT count(*) FROM delivery WHERE state IN ('due', 'sending')").fetchone()[0]
     shown = [a for a in found.values() if (everything or a.open) and site in (None, a.site)]
     table = Table("id", "state", "what", "where", "since", "told", box=None)
@@ -60,6 +61,10 @@ def list_alerts(
     console.print(table) if shown else console.print("no alerts are open")
     if SystemClock().wall() - beat > ALIVE_MS:
         console.print("cellherd notify run is not at work: nobody is told of live events", style="red")
+    for one in shut:
+        console.print(
+            f"nothing reaches {one.way.channel} {one.way.address} since {as_text(one.at)}: {one.said}", markup=False
+        )
     if waiting:
         console.print(f"{waiting} messages wait; cellherd alerts history shows why")
 

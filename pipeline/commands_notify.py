@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cellherd.config import load_fleet
+from cellherd.config import FleetConfig, load_fleet
 from cellherd.paths import default_state
 from pipeline.storing.storeroom import LOG_FORMAT
+
+if TYPE_CHECKING:
+    from pipeline.stores.archive import Archive
 
 
 def run(
@@ -25,17 +29,21 @@ def run(
 
     Example: cellherd notify run --config /etc/cellherd/fleet.toml --state /var/lib/cellherd
     """
-    from pipeline.alerts.deliver import painted  # noqa: PLC0415 - httpx and the engine take a moment; --help must not
+    from pipeline.alerts.easel import Easel  # noqa: PLC0415 - httpx and the rest take a moment; --help must not
     from pipeline.alerts.listening import listeners  # noqa: PLC0415
-    from pipeline.alerts.picture import latest, painter  # noqa: PLC0415
     from pipeline.alerts.service import run as run_notifier  # noqa: PLC0415
-    from pipeline.nightly.morning import archive_of  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     fleet, folder = load_fleet(config), state or default_state()
-    archive = archive_of(fleet, folder)
-    draw = painted(painter(archive, fleet))
-    run_notifier(fleet, folder, stop, draw, listeners(fleet, folder, latest(archive, fleet), draw))
+    easel = Easel(fleet, partial(_archive, fleet, folder))
+    draws = [easel.warm] if fleet.telegram or fleet.mail else []  # programs get no pictures
+    run_notifier(fleet, folder, stop, easel.draw, [*listeners(fleet, folder, easel.look, easel.draw), *draws])
+
+
+def _archive(fleet: FleetConfig, folder: Path) -> Archive:
+    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - only where a picture is wanted
+
+    return archive_of(fleet, folder)

@@ -46,6 +46,12 @@ class BotApi:
             raise ConfigError(settings.token_file, ["the bot's token file is empty"])
         self._address = f"{settings.base_url.rstrip('/')}/bot{token}"
         self._timeout_s = timeout_s
+        self._client = httpx.Client()
+        """Kept: a burst of messages shares a connection, and certificates are read once."""
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()
 
     def call(
         self, method: str, fields: Mapping[str, Any], files: dict[str, Any] | None = None, *, wait_s: float = 0
@@ -56,7 +62,7 @@ class BotApi:
         """
         timeout = httpx.Timeout(self._timeout_s, read=self._timeout_s + wait_s)
         try:
-            answer = httpx.post(f"{self._address}/{method}", data=dict(fields), files=files, timeout=timeout)
+            answer = self._client.post(f"{self._address}/{method}", data=dict(fields), files=files, timeout=timeout)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             sure = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
             raise NotSent(f"Telegram cannot be reached: {type(error).__name__}", unsure=not sure) from None

@@ -16,7 +16,7 @@ from pipeline.sentences import ENGLISH, say
 
 ChannelName = Literal["telegram", "mail", "webhook"]
 PROGRAMS = frozenset({"webhook"})
-"""Channels to programs: they take every message at once, and no summary instead of many."""
+"""Channels to programs: they take every message at once, no summary instead of many, and no pictures."""
 Kind = Literal["raised", "again", "changed", "resolved", "escalated", "chattering", "digest", "summary", "test"]
 """Why a message is sent. `changed` (acknowledged, snoozed, hidden) is worth an edit and never a new message."""
 Choice = Literal["ack", "snooze", "module"]

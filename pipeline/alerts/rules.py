@@ -44,7 +44,7 @@ class Step:
 class Rules:
     """What fleet.toml says about alerts, as the machine needs it. Times in ms."""
 
-    group_ms: int = 2_000
+    group_ms: int = 500
     clear_ms: int = 5 * MINUTE
     chatter_turns: int = 6
     platform_share: float = 0.2

@@ -16,13 +16,15 @@ from cellherd.config import FleetConfig, read_secret
 from cellherd.errors import CellherdError
 from cellherd.systemd import notify
 from pipeline.alerts import ledger
-from pipeline.alerts.channel import Channel, ChannelName
+from pipeline.alerts.channel import PROGRAMS, Channel, ChannelName
 from pipeline.alerts.deliver import channels
 from pipeline.alerts.notifier import HEARTBEAT, Notifier
 from pipeline.alerts.outbox import Outbox
 from pipeline.alerts.sender import Draw, Sender
 
 STEP_S = 0.25
+LOOKS = 5
+"""Between two steps it is looked so often whether anything came in."""
 BEAT_S = 60.0
 STUCK_MS = 180_000
 """A sender that has not looked for work for so long hangs; systemd starts us again."""
@@ -72,9 +74,12 @@ def _senders(
 ) -> list[Sender]:
     """One for each channel, each with its own connection."""
     return [
-        Sender(name, way, Outbox(ledger.connect(state)), fleet, clock, draw, turned=clock.wall())
+        Sender(
+            name, way, Outbox(ledger.connect(state)), fleet, clock, None if name in PROGRAMS else draw,
+            turned=clock.wall(),
+        )
         for name, way in ways.items()
-    ]
+    ]  # fmt: skip
 
 
 def _sending(sender: Sender, stop: Event) -> None:
@@ -84,7 +89,7 @@ def _sending(sender: Sender, stop: Event) -> None:
 
 def _loop(notifier: Notifier, senders: list[Sender], stop: Event, state: Path, beat_url: str | None) -> None:
     clock = notifier.clock
-    beaten = forgotten = 0
+    beaten = forgotten = seen = 0
     while not stop.is_set():
         if notifier.step():
             for sender in senders:
@@ -100,7 +105,15 @@ def _loop(notifier: Notifier, senders: list[Sender], stop: Event, state: Path, b
             notifier.forget()
         if all(clock.wall() - sender.turned < STUCK_MS for sender in senders):
             notify("WATCHDOG=1")
-        stop.wait(STEP_S)
+        seen = _until_news(notifier, seen, stop)
+
+
+def _until_news(notifier: Notifier, seen: int, stop: Event) -> int:
+    """Wait for the next step, or until the file is not as it was `seen`: another process or thread has written."""
+    for _ in range(LOOKS):
+        if stop.wait(STEP_S / LOOKS) or ledger.version(notifier.database) != seen:
+            break
+    return ledger.version(notifier.database)
 
 
 def _beat(notifier: Notifier, state: Path, url: str | None) -> None:

@@ -40,6 +40,7 @@ class WebhookChannel:
         self._known = {one.id: (one, read_secret(one.secret_file)) for one in settings}
         self._clock = clock or SystemClock()
         self._timeout_s = timeout_s
+        self._client = httpx.Client()
 
     def send(self, address: str, message: Message) -> str:
         """One call. Raises NotSent; an answer of 4xx is final, but for those that ask for patience."""
@@ -51,7 +52,7 @@ class WebhookChannel:
         if secret:
             headers["CellHerd-Signature"] = signature(body, secret, now // 1000)
         try:
-            answer = httpx.post(_url(hook), content=body, headers=headers, timeout=self._timeout_s)
+            answer = self._client.post(_url(hook), content=body, headers=headers, timeout=self._timeout_s)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             sure = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
             raise NotSent(f"webhook {address} cannot be reached: {type(error).__name__}", unsure=not sure) from None

@@ -45,6 +45,7 @@ class Bot:
     answers: list[tuple[int, dict[str, Any] | bytes]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     polled: list[int] = field(default_factory=list)
+    connections: set[tuple[str, int]] = field(default_factory=set)
     closing: Event = field(default_factory=Event)
     _number: int = 0
 
@@ -106,12 +107,15 @@ def fault_of(fields: dict[str, Any]) -> str:
 
 
 @contextmanager
-def bot_api() -> Iterator[Bot]:
-    """The fake, from when it listens until the end of the block."""
+def bot_api(*, keeps: bool = False) -> Iterator[Bot]:
+    """The fake, from when it listens until the end of the block. `keeps` connections, as the real one does."""
     bot = Bot()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1" if keeps else "HTTP/1.0"
+
         def do_POST(self) -> None:
+            bot.connections.add(self.client_address)
             body = self.rfile.read(int(self.headers["Content-Length"]))
             fields = _fields(self.headers["Content-Type"], body)
             method = self.path.rpartition("/")[2]
@@ -120,6 +124,8 @@ def bot_api() -> Iterator[Bot]:
                 bot.closing.wait()
                 return
             status, answer = scripted or bot.judge(self.path, fields)
+            if method == "getUpdates" and not answer.get("result"):  # type: ignore[union-attr]
+                bot.closing.wait(0.1)  # the real one waits for news as long as it is asked to
             if status == 200 and method != "getUpdates":
                 bot.sent.append({"method": method, **fields})
             said = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Signal
@@ -186,6 +188,16 @@ def test_the_history_tells_who_was_sent_what_and_what_became_of_it(desk: Desk) -
     assert "raised telegram 77 sent" in said
 
 
+def test_an_address_that_took_nothing_is_named_until_it_takes_something(desk: Desk) -> None:
+    desk.bot.answers = [(403, {"ok": False, "description": "Forbidden: bot was blocked by the user"})]
+    desk.happen("enter")
+    said = desk.say("list")
+    assert "nothing reaches telegram 77 since" in said
+    assert "bot was blocked by the user" in said
+    desk.happen("enter", "cell_undervoltage_protection")
+    assert "nothing reaches" not in desk.say("list")
+
+
 @pytest.mark.parametrize("words", ["alerts list", "alerts show", "alerts ack", "alerts silence", "alerts history",
                                    "alerts test", "notify run"])  # fmt: skip
 def test_every_command_has_an_example(words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,16 +210,75 @@ def test_every_command_has_an_example(words: str, capsys: pytest.CaptureFixture[
 
 def test_the_notifier_runs_beside_nobody_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    with bot_api() as bot:
-        (tmp_path / "fleet.toml").write_text(HERE.format(url=bot.url, token=tmp_path / "token"))
-        command = [sys.executable, "-m", "cellherd", "notify", "run", "--config", "fleet.toml", "--state", "state"]
-        with subprocess.Popen(command, cwd=tmp_path) as first:
-            assert until((tmp_path / "state" / "notify.heartbeat").exists)
-            second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-            first.terminate()
-            assert first.wait(60) == 0
+    with bot_api() as bot, notifier(tmp_path, HERE.format(url=bot.url, token=tmp_path / "token")) as first:
+        second = subprocess.run(first.args, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "another notifier works" in second.stderr
+
+
+@contextmanager
+def notifier(folder: Path, registry: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`cellherd notify run` as a process of its own, from its first heartbeat until it ended when it was asked to."""
+    (folder / "fleet.toml").write_text(registry)
+    command = [sys.executable, "-m", "cellherd", "notify", "run", "--config", "fleet.toml", "--state", "state"]
+    with subprocess.Popen(command, cwd=folder) as process:
+        try:
+            assert until((folder / "state" / "notify.heartbeat").exists)
+            yield process
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+
+
+def test_the_buttons_under_a_message_reach_the_notifier_and_change_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    with ExitStack() as last:
+        bot = last.enter_context(bot_api())
+        last.enter_context(notifier(tmp_path, HERE.format(url=bot.url, token=tmp_path / "token")))
+        database = last.enter_context(ledger.opened(tmp_path / "state"))
+
+        def said(*words: str) -> bool:
+            return any(all(word in str(sent) for word in words) for sent in bot.sent.copy())
+
+        happen(database, "enter")
+        assert until(lambda: said("sendMessage", "ack:"))
+        press(bot, 1, "ack")
+        assert until(lambda: said("answerCallbackQuery", "press 1") and said("editMessageText", "Anna"))
+        press(bot, 2, "s4h")
+        assert until(lambda: said("answerCallbackQuery", "press 2") and snoozed(database))
+        happen(database, "leave")
+        assert until(lambda: said("editMessageText", "Resolved"))
+
+
+def happen(database: sqlite3.Connection, phase: Phase) -> None:
+    """An event of the live engine, for whichever notifier is at work."""
+    now = time_ns() // 1_000_000
+    event = Event(("farm", "farm-pi", "s1", "m1"), "u", "module", phase, TRIP, now, now, "device", "charge")
+    with ledger.transaction(database):
+        queue_events(database, [event], now)
+
+
+def press(bot: Bot, number: int, sign: str) -> None:
+    """Anna presses a button of the first message."""
+    rows = json.loads(bot.sent[0]["reply_markup"])["inline_keyboard"]
+    (data,) = [one["callback_data"] for row in rows for one in row if one["callback_data"].startswith(f"{sign}:")]
+    message = {"message_id": 1, "chat": {"id": 77, "type": "private"}}
+    query = {"id": f"press {number}", "from": {"first_name": "Anna"}, "message": message, "data": data}
+    bot.updates.append({"update_id": number, "callback_query": query})
+
+
+def snoozed(database: sqlite3.Connection) -> bool:
+    return [alert.state for alert in ledger.alerts(database).values()] == ["snoozed"]
+
+
+def test_a_notifier_that_only_calls_programs_loads_no_tables(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of the desk")
+    registry = f'[[webhook]]\nid = "desk"\nurl = "http://127.0.0.1:9"\nsecret_file = "{tmp_path}/secret"\n'
+    registry += '[[route]]\nwebhook = ["desk"]\n'
+    with notifier(tmp_path, registry) as process:
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "polars" not in maps
+    assert "vl_convert" not in maps
 
 
 def until(ready: Callable[[], bool]) -> bool:

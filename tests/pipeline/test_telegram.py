@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -365,3 +366,14 @@ def test_the_listener_outlives_a_bot_api_that_is_away_and_stops_when_asked(tmp_p
         stop.set()
         thread.join(timeout=60)
     assert not thread.is_alive()
+
+
+def test_a_burst_of_messages_takes_one_connection(tmp_path: Path) -> None:
+    with bot_api(keeps=True) as bot:
+        settings = config(tmp_path, bot).telegram
+        assert settings
+        api = BotApi(settings)
+        with closing(api):
+            for _ in range(5):
+                api.call("sendMessage", {"chat_id": "77", "text": "one of five"})
+        assert (len(bot.sent), len(bot.connections)) == (5, 1)
