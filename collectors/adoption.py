@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from typing import TypeAlias
 
+from collectors import witness
 from collectors.entries import About, Numbered, checksum
 from collectors.spool import CHUNK, COLUMNS, Spool
+from collectors.witness import Run, forget, gone, keep_spare, recount
 
 Kept: TypeAlias = tuple[Numbered, int, str]
 """A row, its state and the text of its body."""
@@ -25,13 +28,16 @@ class Opening:
     clk: str
     last: int
     mark: int
+    gone: tuple[Run, ...] = ()
+    """Numbers that need not stand there any more."""
 
 
 def openings(spool: Spool) -> list[Opening]:
     """The epochs of a file, oldest first, each up to its last row."""
     last = {epoch.id: (epoch.last, epoch.mark) for epoch in spool.epochs}
     found = spool.ask("select n, id, boot, opened_ts, opened_bt, clk from epoch order by n").fetchall()
-    return [Opening(*row, *last[row[1]]) for row in found]  # type: ignore[call-arg]  # SQLite's rows are untyped
+    told = [(*row, *last[row[1]], tuple(gone(spool.ask, row[0]))) for row in found]
+    return [Opening(*values) for values in told]
 
 
 def rows_of(spool: Spool, opening: Opening) -> Iterator[Kept]:
@@ -49,27 +55,23 @@ def rows_of(spool: Spool, opening: Opening) -> Iterator[Kept]:
 def adopt(spool: Spool, opening: Opening, rows: Iterable[Kept]) -> int:
     """Put an epoch and its rows into this file, within the open transaction. Returns how many rows it did not have.
 
-    A row that stands there already stays as it is. Ends with `count_again`, once all are there.
+    A row that stands there already stays as it is. Ends with `recount`, once all are there.
     """
     (known,) = spool.ask("select max(n) from epoch where id=?", (opening.id,)).fetchone()
     (highest,) = spool.ask("select max(n) from epoch").fetchone()
     n = known or opening.n or (highest or 0) + 1
     told = (opening.id, opening.boot, opening.opened_ts, opening.opened_bt, opening.clk, opening.last, opening.mark)
-    spool.ask("insert or ignore into epoch values (?,?,?,?,?,?,?,?,0)", (n, *told))
-    before = spool.changes()
+    spool.ask("insert or ignore into epoch values (?,?,?,?,?,?,?,?,0,0)", (n, *told))
+    for first, last in opening.gone:
+        forget(spool.ask, n, first, last)
     insert = f"insert or ignore into row values (?{',?' * 14})"  # noqa: S608 - question marks only
-    spool.many(
-        insert, ((n, r.seq, r.urgent, *astuple(r.about), checksum(n, r, body), state, body) for r, state, body in rows)
-    )
-    return spool.changes() - before
-
-
-def count_again(spool: Spool) -> None:
-    """Write the epochs' lines from their rows."""
-    spool.ask(
-        "update epoch set last_seq=max(last_seq, coalesce((select max(seq) from row where n=epoch.n), 0)),"
-        " waiting=(select count(*) from row where n=epoch.n and seq>epoch.mark and state=0)"
-    )
+    came = 0
+    for row, state, body in rows:
+        values = (n, row.seq, row.urgent, *astuple(row.about), checksum(n, row, body), state, body)
+        came += spool.ask(insert, values).rowcount
+        if row.about.event == "gap":
+            keep_spare(spool.ask, n, row, json.loads(body))
+    return came
 
 
 def cut_off(spool: Spool, epoch: str, after: int) -> None:
@@ -77,5 +79,6 @@ def cut_off(spool: Spool, epoch: str, after: int) -> None:
     found = spool.ask("select n from epoch where id=?", (epoch,)).fetchone()
     if found:
         spool.ask("delete from row where n=? and seq>?", (*found, after))
-        spool.ask("update epoch set last_seq=min(last_seq, ?) where n=?", (after, *found))
-        count_again(spool)
+        spool.ask("update epoch set last_seq=min(last_seq, ?1), mark=min(mark, ?1) where n=?", (after, *found))
+        witness.cut_off(spool.ask, found[0], after)
+        recount(spool.ask)

@@ -12,8 +12,9 @@ from pathlib import Path
 from struct import unpack_from
 from typing import TypeAlias
 
+from collectors.wal import frames
+
 INDEX_INNER, INDEX_LEAF, TABLE_LEAF = 0x02, 0x0A, 0x0D
-WAL_HEADER, FRAME_HEADER = 32, 24
 MOST_OVERFLOW = 64
 """Overflow pages of one row: a body of more than 256 KiB is none of ours."""
 
@@ -30,30 +31,31 @@ class Pages:
         self._file = path.open("rb")
         wal = path.with_name(path.name + "-wal")
         self._wal = wal.open("rb") if wal.exists() else None
-        self._frames = dict(self._committed())
+        found = frames(wal.read_bytes()) if wal.exists() else []
+        self._frames = {frame.number: frame.at for frame in found if frame.sound}
+        self._doubtful = [frame.at for frame in found if not frame.sound]
+        """Pages of the log in which a bit is bad: perhaps even their number, so they take no other's place."""
         self.count = max(path.stat().st_size // page, *self._frames, 0)
-
-    def _committed(self) -> Iterator[tuple[int, int]]:
-        """Page number and place of each frame of the log's present round, up to its last commit."""
-        if self._wal is None:
-            return
-        found: list[tuple[int, int]] = []
-        salt, at = self._wal.read(WAL_HEADER)[16:24], WAL_HEADER
-        while len(head := self._wal.read(FRAME_HEADER)) == FRAME_HEADER and head[8:16] == salt:
-            number, size_after = unpack_from(">II", head)
-            found.append((number, at + FRAME_HEADER))
-            at = self._wal.seek(at + FRAME_HEADER + self.page)
-            if size_after:
-                yield from found
-                found.clear()
 
     def read(self, number: int) -> bytes:
         """A page, numbered from 1; short or empty where the file ends."""
-        if number in self._frames and self._wal is not None:
-            self._wal.seek(self._frames[number])
-            return self._wal.read(self.page)
+        if number in self._frames:
+            return self._logged(self._frames[number])
         self._file.seek((number - 1) * self.page)
         return self._file.read(self.page)
+
+    def _logged(self, at: int) -> bytes:
+        if self._wal is None:
+            return b""
+        self._wal.seek(at)
+        return self._wal.read(self.page)
+
+    def all(self) -> Iterator[tuple[int, bytes]]:
+        """Number and content of every page, 0 for those of the log whose number may be wrong."""
+        for number in range(1, self.count + 1):
+            yield number, self.read(number)
+        for at in self._doubtful:
+            yield 0, self._logged(at)
 
     def free(self) -> set[int]:
         """Pages that hold what was deleted, as far as the list of them can be followed."""
@@ -79,10 +81,9 @@ class Pages:
 def records(pages: Pages) -> Iterator[Record]:
     """All records of all pages that are in use, in the order of the pages. What makes no sense is passed over."""
     free = pages.free()
-    for number in range(1, pages.count + 1):
-        page = b"" if number in free else pages.read(number)
+    for number, page in pages.all():
         start = 100 if number == 1 else 0
-        if len(page) == pages.page and page[start] in (INDEX_INNER, INDEX_LEAF, TABLE_LEAF):
+        if number not in free and len(page) == pages.page and page[start] in (INDEX_INNER, INDEX_LEAF, TABLE_LEAF):
             for record in _on(pages, page, start):
                 yield page[start], record
 

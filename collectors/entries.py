@@ -128,33 +128,35 @@ class _Hole:
 def gaps(lost: Iterable[tuple[Numbered, Mapping[str, object]]], reason: str, now: Instant) -> Iterator[Entry]:
     """One gap record a module and epoch for rows that will not reach the server; of gaps among them also the bodies.
 
-    A lost gap lives on with its own reason and slots. from_seq..to_seq bounds the module's lost numbers of `of_epoch`.
+    A lost gap lives on with its own reason and slots, and with the numbers that it told. from_seq..to_seq bounds the
+    module's lost numbers of `of_epoch`.
     """
     holes: dict[tuple[str, str, str, str, str], _Hole] = {}
     for row, body in lost:
         about = row.about
-        found = _hole_of(row, body if about.event == "gap" else {}, reason)
-        key = (row.epoch, about.stack, about.module, about.kind, found.reason)
-        known = holes.setdefault(key, found)
-        if known is not found:
-            _widen(known, found)
+        for epoch, found in _holes_of(row, body if about.event == "gap" else {}, reason):
+            key = (epoch, about.stack, about.module, about.kind, found.reason)
+            known = holes.setdefault(key, found)
+            if known is not found:
+                _widen(known, found)
     for key, hole in holes.items():
         yield gap(hole.last, now, hole.reason, _told(hole) | ({"of_epoch": key[0]} if key[0] else {}))
 
 
-def _hole_of(row: Numbered, body: Mapping[str, object], reason: str) -> _Hole:
+def _holes_of(row: Numbered, body: Mapping[str, object], reason: str) -> Iterator[tuple[str, _Hole]]:
+    """What is lost with a row, by epoch: its own number, and of a gap what it told."""
     about = row.about
-    slots = body.get("slots", 0) if about.event else 1
+    slots, why = body.get("slots", 0) if about.event else 1, str(body.get("reason", reason))
+    slots = slots if isinstance(slots, int) else 0
     start, end = body.get("from_ts"), body.get("to_ts")
-    return _Hole(
-        last=about,
-        reason=str(body.get("reason", reason)),
-        from_ts=start if isinstance(start, int) else about.ts,
-        to_ts=end if isinstance(end, int) else about.ts,
-        from_seq=row.seq,
-        to_seq=row.seq,
-        slots=slots if isinstance(slots, int) else 0,
-    )
+    times = (start if isinstance(start, int) else about.ts, end if isinstance(end, int) else about.ts)
+    first, last, epoch = body.get("from_seq"), body.get("to_seq"), body.get("of_epoch")
+    if not isinstance(first, int) or not isinstance(last, int) or not isinstance(epoch, str):
+        yield row.epoch, _Hole(about, why, *times, row.seq, row.seq, slots)
+        return
+    yield epoch, _Hole(about, why, *times, first, last, slots)
+    if row.epoch:
+        yield row.epoch, _Hole(about, reason, about.ts, about.ts, row.seq, row.seq, 0)
 
 
 def _widen(hole: _Hole, other: _Hole) -> None:

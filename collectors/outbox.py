@@ -15,13 +15,14 @@ from typing import Any, TypeAlias
 
 from cellherd.clock import Clock
 from cellherd.failpoint import failpoint
-from collectors.adoption import Kept, Opening, adopt, count_again, cut_off, openings, rows_of
+from collectors.adoption import Kept, Opening, adopt, cut_off, openings, rows_of
 from collectors.boots import Boots
 from collectors.entries import Batch, Entry, Instant, Numbered, checksum, compact, gaps, moved, nowhere, slots_told
 from collectors.holes import Place, lost
 from collectors.replaying import Replaying
 from collectors.shedding import Shedding
-from collectors.spool import BROKEN, REFUSED, Epoch, Identity, Spool, Stored
+from collectors.spool import Epoch, Identity, Spool, Stored
+from collectors.witness import REFUSED, recount
 
 KEEP_MS = 30 * 86_400_000
 """Receipted rows are kept for a replay up to this age."""
@@ -136,16 +137,19 @@ class Outbox:
         return found
 
     def read(self, batch: Batch) -> list[Reading]:
-        """The rows of a batch that still wait, with their bodies. A row that is broken becomes a gap instead."""
+        """The rows of a batch that still wait. A broken one becomes a gap; a broken file is a sqlite3.DatabaseError."""
         epoch = self._spool.known(batch.epoch)
         if epoch is None:
             return []
         stored = self._spool.rows(epoch, batch.seqs)
-        broken = [nowhere(row) for row, crc, body in stored if crc != checksum(epoch.n, row, body)]
+        self._spool.check_around(epoch, batch.seqs, stored)
+        broken = [one for one in stored if one[1] != checksum(epoch.n, one[0], one[2])]
         if broken:
+            self._spool.check_order(epoch, [row.seq for row, _, _ in broken])
             self.dropped["corrupt_row"] += len(broken)
-            self._settle(epoch, [row.seq for row in broken], BROKEN)
-            self._owed += gaps(((row, {}) for row in broken), "corrupt_row", self.instant())
+            self._spool.begin()
+            self._spool.drop(epoch, broken)
+            self._owed += gaps(((nowhere(row), {}) for row, _, _ in broken), "corrupt_row", self.instant())
         return list(_sound(epoch, stored))
 
     def reject(self, rows: Sequence[Numbered]) -> None:
@@ -156,12 +160,9 @@ class Outbox:
         epoch = self._spool.known(rows[0].epoch) if rows else None
         if epoch is not None:
             self.dropped["rejected"] += len(rows)
-            self._settle(epoch, [row.seq for row in rows], REFUSED)
+            self._spool.begin()
+            self._spool.mark(epoch, [row.seq for row in rows], REFUSED)
             self._owed += gaps(((row, {}) for row in rows if not row.about.event), "rejected", self.instant())
-
-    def _settle(self, epoch: Epoch, seqs: Sequence[int], state: int) -> None:
-        self._spool.begin()
-        self._spool.mark(epoch, seqs, state)
 
     def receipt(self, stream: str, epoch: str, upto: int, also: Sequence[Sequence[int]] = ()) -> int:
         """The server has all numbers up to `upto`, and those of `also` ([first, last]). Returns how many were freed.
@@ -216,7 +217,7 @@ class Outbox:
         self._spool.begin()
         self._owed += self._made_room(other.size())
         taken = sum(adopt(self._spool, replace(opening, n=0), rows) for opening, rows in other.holdings())
-        count_again(self._spool)
+        recount(self._spool.ask)
         self._spool.commit()
         self._replaying = Replaying(self._spool)
         self.renew()
@@ -233,8 +234,8 @@ class Outbox:
 
     def tell_lost(self, note: Entry, periods: Mapping[Place, int]) -> None:
         """After a salvage: commit the note and gaps for all numbers that are gone, so that they are told once."""
-        gone = list(lost(self._spool, periods, self.instant()))
         self._spool.begin()
+        gone = list(lost(self._spool, periods, self.instant()))
         for epoch in self._spool.epochs[:-1]:
             if not epoch.waiting:  # with its lost tail told nothing is left to do
                 self._spool.advance(epoch)

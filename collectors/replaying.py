@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from collectors.entries import Entry, Instant, Numbered
-from collectors.holes import Place, Run, no_longer
-from collectors.spool import BROKEN, Spool
+from collectors.holes import Place, no_longer
+from collectors.spool import Spool
+from collectors.witness import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,12 @@ class Replaying:
 
     def _gone(self, epoch: str, first: int, last: int) -> Iterator[Run]:
         """Numbers from first to last that stand nowhere; of an epoch that is not known here, all of them."""
-        known, stand = self._spool.known(epoch), "select seq from row where n=? and seq between ? and ? and state<>?"
+        known, stand = self._spool.known(epoch), "select seq from row where n=? and seq between ? and ?"
         if known is self._spool.epochs[-1]:
             last = min(last, known.last)  # the rest is yet to be given
         at = first
         if known is not None:
-            for (seq,) in self._spool.ask(f"{stand} order by seq", (known.n, first, last, BROKEN)):
+            for (seq,) in self._spool.ask(f"{stand} order by seq", (known.n, first, last)):
                 if seq > at:
                     yield at, seq - 1
                 at = seq + 1
@@ -83,8 +84,8 @@ class Replaying:
     def _say_again(self, told: _Told) -> int:
         """Let a gap record wait again; one that stands here no more tells nothing."""
         epoch = self._spool.known(told.epoch)
-        query = "select 1 from row where n=? and seq=? and state<>?"
-        if epoch is None or self._spool.ask(query, (epoch.n, told.seq, BROKEN)).fetchone() is None:
+        query = "select 1 from row where n=? and seq=?"
+        if epoch is None or self._spool.ask(query, (epoch.n, told.seq)).fetchone() is None:
             self._known().remove(told)
             return 0
         return self._spool.again(epoch, told.seq, told.seq)

@@ -149,9 +149,11 @@ class Safekeeping:
             return self._salvaged()
         try:
             return self._ready(self._file())
-        except REFUSALS:
+        except OSError:
             raise
         except (sqlite3.Error, TypeError, ValueError) as error:  # a damaged file may say anything
+            if isinstance(error, sqlite3.OperationalError) and not damaged(error):
+                raise
             log.error("%s is damaged: %s", self._path, error)  # noqa: TRY400 - one line is enough
             put_aside(self._path)
             return self._salvaged()
@@ -160,12 +162,11 @@ class Safekeeping:
         """With `earlier` read: it is the first that reads rows, so a damage inside the file may show only here."""
         try:
             self.earlier = list(outbox.before(LOOK_BACK))
-        except REFUSALS:
-            outbox.abandon()
-            raise
         except sqlite3.Error as error:
-            log.error("%s is damaged: %s", self._path, error)  # noqa: TRY400 - one line is enough
             outbox.abandon()
+            if isinstance(error, sqlite3.OperationalError) and not damaged(error):
+                raise
+            log.error("%s is damaged: %s", self._path, error)  # noqa: TRY400 - one line is enough
             put_aside(self._path)
             outbox = self._salvaged()
             self.earlier = list(outbox.before(LOOK_BACK))

@@ -11,9 +11,9 @@ import logging
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -21,10 +21,11 @@ from cellherd.clock import Clock
 from cellherd.failpoint import failpoint
 from cellherd.paths import sync_folder
 from cellherd.reading import KINDS
-from collectors.adoption import Kept, Opening, adopt, count_again
+from collectors.adoption import Kept, Opening, adopt
 from collectors.carve import TABLE_LEAF, Pages, Value, records
 from collectors.entries import About, Numbered, checksum
 from collectors.spool import Identity, Spool
+from collectors.witness import REFUSED, SAFE, WAITING, Run, line_sum, read_roll, read_spare, recount, sum_of
 
 PARTS = ("", "-wal", "-shm")
 ASIDE_BYTES = 8 * 2**20
@@ -32,6 +33,11 @@ ASIDE_BYTES = 8 * 2**20
 BATCH = 5000
 """Rows of one transaction, and between two signs of life."""
 
+CONTENT = {
+    sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FORMAT,
+}  # fmt: skip
+"""Errors that a bad bit makes of a table's name, a type or a key."""
 log = logging.getLogger(__name__)
 
 Alive = Callable[[], None]
@@ -39,9 +45,10 @@ Alive = Callable[[], None]
 
 @dataclass(slots=True)
 class Saved:
-    """What a damaged file still told."""
+    """What a damaged file still told. `sure` is an identity that stands there with its checksum."""
 
     identity: Identity | None = None
+    sure: Identity | None = None
     openings: dict[int, Opening] = field(default_factory=dict)
     rows: int = 0
     broken: int = 0
@@ -49,8 +56,9 @@ class Saved:
 
 
 def damaged(error: sqlite3.Error) -> bool:
-    """Whether it is the file's content that is bad, and not the disk below or our own doing."""
-    return type(error) is sqlite3.DatabaseError
+    """Whether it is the file's content that is bad, and not the disk below: our own statements and values are right."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return type(error) is sqlite3.DatabaseError or code & 0xFF in CONTENT
 
 
 def broken_of(path: Path) -> Path:
@@ -93,7 +101,7 @@ def salvage(path: Path, clock: Clock, cap_bytes: int, identity: Identity | None,
     try:
         spool.ask("pragma synchronous = off")  # it is not the outbox before it is complete
         saved = _heads(pages)
-        saved.identity = saved.identity or identity
+        saved.identity = saved.sure or saved.identity or identity
         spool.meta(clock.wall(), saved.identity)
         _move(pages, saved, spool, alive)
         spool.ask("pragma synchronous = full")
@@ -115,24 +123,43 @@ def finish(path: Path) -> None:
 
 
 def _heads(pages: Pages) -> Saved:
-    """The file's identity and its epochs; an epoch whose line is lost has its id in the index on it."""
+    """The file's identity and its epochs, from their lines, from the roll, or from the index on the epochs' ids."""
     saved = Saved()
+    rolled: dict[int, Opening] = {}
     ids: dict[int, str] = {}
+    gone: dict[int, list[Run]] = defaultdict(list)
     for kind, record in records(pages):
         match record:
             case [int(), str(stream), str(client), int(), int()] if kind == TABLE_LEAF and _hex(stream, 32):
                 saved.identity = saved.identity or (stream, client)
-            case [int(n), str(id_), str(boot), int(ts), int(bt), str(clk), int(last), int(mark), int()] if _hex(
-                id_, 16
+            case [int(), str(said), int(crc)] if kind == TABLE_LEAF and (roll := read_roll(said, crc)):
+                saved.sure = roll[0][0], roll[0][1]
+                rolled = {line[0]: Opening(*line, 0, 0) for line in roll[1]}  # type: ignore[call-arg]  # six values
+            case [int(n), str(id_), str(boot), int(ts), int(bt), str(clk), int(last), int(mark), int(some), *crc] if (
+                _hex(id_, 16) and crc in ([], [line_sum((n, id_, last, mark, some))])
             ):
                 saved.openings[n] = Opening(n, id_, boot, ts, bt, clk, last, mark)
+            case [int(n), int(first), int(last), int(crc)] if crc == sum_of(n, first, last):
+                gone[n].append((first, last))
             case [str(id_), int(n)] if _hex(id_, 16):
                 ids[n] = id_
             case _:
                 pass
-    for n, id_ in ids.items():
-        saved.openings.setdefault(n, Opening(n, id_, "0" * 8, 0, 0, "bad", 0, 0))
+    saved.openings = _openings(saved.openings, rolled, ids, gone)
     return saved
+
+
+def _openings(
+    lines: Mapping[int, Opening], rolled: Mapping[int, Opening], ids: Mapping[int, str], gone: Mapping[int, list[Run]]
+) -> dict[int, Opening]:
+    """An epoch whose line is lost begins after the numbers that need not stand there, and ends with its last row."""
+    bare = {n: Opening(n, id_, "0" * 8, 0, 0, "bad", 0, 0) for n, id_ in ids.items()}
+    found: dict[int, Opening] = {}
+    for n, opening in ({**lines, **rolled} if rolled else {**bare, **lines}).items():
+        line = lines.get(n)
+        last, mark = (line.last, line.mark) if line else (0, 0)
+        found[n] = replace(opening, last=last, mark=mark, gone=tuple(gone.get(n, ())))
+    return found
 
 
 def _hex(text: str, digits: int) -> bool:
@@ -157,11 +184,17 @@ def _move(pages: Pages, saved: Saved, spool: Spool, alive: Alive) -> None:
     for n in saved.openings:
         found.setdefault(n, [])
     write()
-    count_again(spool)
+    recount(spool.ask)
 
 
 def _rows(pages: Pages, saved: Saved) -> Iterator[tuple[int, Kept]]:
+    """Rows that are sound; of gaps that are not, and tell of numbers, what was written down twice."""
+    spare: list[tuple[int, Kept]] = []
     for kind, record in records(pages):
+        match record:
+            case [int(of), int(number), str(said), int(told)] if of in saved.openings:
+                if twice := read_spare(saved.openings[of].id, of, number, said, told):
+                    spare.append((of, (twice[0], WAITING, twice[1])))
         if kind == TABLE_LEAF or len(record) != 15:
             continue
         n, seq, prio, *about, crc, state, body = record
@@ -171,10 +204,13 @@ def _rows(pages: Pages, saved: Saved) -> Iterator[tuple[int, Kept]]:
             saved.broken += 1
             continue
         row = Numbered(saved.openings[n].id, seq, bool(prio), About(*about))  # type: ignore[arg-type]  # looked at above
+        if any(first <= seq <= last for first, last in saved.openings[n].gone):
+            continue  # from a page that is free by now
         if crc == checksum(n, row, body):
-            yield n, (row, state, body)
+            yield n, (row, state if state in (SAFE, REFUSED) else WAITING, body)
         else:
             saved.broken += 1
+    yield from spare
 
 
 def _is_about(values: list[Value]) -> TypeGuard[list[str | int]]:

@@ -50,7 +50,7 @@ class Shedding:
                     break
                 self._looked[epoch.id] = rows[-1].seq
                 if doubled := self._same_minute(epoch, rows):
-                    return self._spool.drop_rows(epoch, doubled)
+                    return self._spool.drop(epoch, self._spool.rows(epoch, doubled))
         return []
 
     def _same_minute(self, epoch: Epoch, rows: list[Numbered]) -> list[int]:

@@ -11,37 +11,13 @@ from secrets import token_hex
 from typing import Any, TypeAlias
 
 from cellherd.paths import sync_folder
+from collectors import tables, wal, witness
 from collectors.entries import About, Instant, Numbered, checksum, compact
+from collectors.witness import SAFE, SETTLED, WAITING
 
-WAITING, SAFE, REFUSED, BROKEN = range(4)
-"""States of a row. Rows up to their epoch's mark are done with, whatever their state says."""
 CHUNK = 1000
 """Rows of one deletion: more would make the write-ahead log grow."""
-PAGE = 4096
 COLUMNS = "seq, prio, stack, module, kind, driver, event, ts, bt, clk, boot"
-
-# Measured: NORMAL loses the last half minute at a power cut, and max_page_count alone does not bound the log.
-_SETUP = """
-pragma page_size = {page};
-pragma journal_mode = wal;
-pragma synchronous = full;
-pragma wal_autocheckpoint = 64;
-pragma journal_size_limit = 1048576;
-pragma busy_timeout = 5000;
-pragma max_page_count = {pages};
-begin;
-create table if not exists meta (one integer primary key check (one = 1), stream text not null, client text not null,
-    made_ts integer not null, drops integer not null default 0);
-create table if not exists epoch (n integer primary key, id text not null unique, boot text not null,
-    opened_ts integer not null, opened_bt integer not null, clk text not null,
-    last_seq integer not null default 0, mark integer not null default 0, waiting integer not null default 0);
-create table if not exists boot (id text primary key, offset_ms integer not null, clk text not null) without rowid;
-create table if not exists row (n integer not null, seq integer not null, prio integer not null, stack text not null,
-    module text not null, kind text not null, driver text not null, event text not null, ts integer not null,
-    bt integer not null, clk text not null, boot text not null, crc integer not null,
-    state integer not null default 0, body text not null, primary key (n, seq)) without rowid;
-commit;
-"""
 
 Identity: TypeAlias = tuple[str, str]
 """Stream id, and the random part of the client id."""
@@ -66,10 +42,12 @@ class Spool:
     """The file. Statements between `begin` and `commit` take effect together or not at all."""
 
     def __init__(self, path: Path | None, cap_bytes: int) -> None:
+        if path is not None and path.exists() and (why := wal.broken(path)):
+            raise witness.damaged(why)
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._db.text_factory = lambda text: text.decode(errors="replace")  # a broken row must not stop its neighbours
         try:
-            self._db.executescript(_SETUP.format(page=PAGE, pages=cap_bytes // PAGE))
+            tables.prepare(self._db, cap_bytes)
             # After a failed fsync the kernel may hold pages for clean that never reached the disk: write them anew.
             self._db.execute("pragma wal_checkpoint(truncate)")
             if path is not None:
@@ -87,30 +65,30 @@ class Spool:
         return row
 
     def open_epoch(self, now: Instant) -> Epoch:
-        """Read what earlier openings left and begin a new one, so that no number is ever given twice."""
+        """Read what earlier openings left and begin a new one, so that no number is ever given twice.
+
+        Raises sqlite3.DatabaseError where the file contradicts itself.
+        """
         self.begin()
+        if not self.epochs:
+            witness.check_lines(self._db.execute)
         found = self._db.execute("select n, id, last_seq, mark, waiting from epoch order by n")
         self.epochs = [Epoch(*row) for row in found]
-        for epoch in self.epochs[-1:]:
-            self._count_tail(epoch)
         self._forget_empty()
         new = Epoch(self.epochs[-1].n + 1 if self.epochs else 1, token_hex(8), ahead=False)
         values = (new.n, new.id, now.boot, now.ts, now.bt, now.clk)
         self._db.execute("insert into epoch (n, id, boot, opened_ts, opened_bt, clk) values (?,?,?,?,?,?)", values)
         self.epochs.append(new)
+        self._save(new)
+        witness.write_roll(self._db.execute)
         self.commit()
         return new
-
-    def _count_tail(self, epoch: Epoch) -> None:
-        """Rows committed since the epoch's line was last written; all of them wait."""
-        last = self._db.execute("select max(seq) from row where n=?", (epoch.n,)).fetchone()[0] or 0
-        tail = self._db.execute("select count(*) from row where n=? and seq>?", (epoch.n, epoch.last)).fetchone()[0]
-        epoch.last, epoch.waiting = max(epoch.last, last), epoch.waiting + tail
-        self._save(epoch)
 
     def _forget_empty(self) -> None:
         for epoch in [e for e in self.epochs[:-1] if not e.waiting and e.mark >= e.last and not self._holds(e)]:
             self._db.execute("delete from epoch where n=?", (epoch.n,))
+            for table in ("gone", "spare"):
+                self._db.execute(f"delete from {table} where n=?", (epoch.n,))  # noqa: S608 - of these two
             self.epochs.remove(epoch)
 
     def _holds(self, epoch: Epoch) -> bool:
@@ -141,28 +119,46 @@ class Spool:
         """Run one statement for each of these."""
         self._db.executemany(query, values)
 
-    def changes(self) -> int:
-        """Rows inserted, changed or deleted since the file was opened."""
-        return self._db.total_changes
-
     def insert(self, epoch: Epoch, rows: Sequence[Numbered], bodies: Iterable[Mapping[str, object]]) -> None:
         """Add rows with their bodies."""
+        bodies = list(bodies)
+        for row, body in zip(rows, bodies, strict=True):
+            witness.keep_spare(self._db.execute, epoch.n, row, body)
         values = (self._values(epoch, row, compact(body)) for row, body in zip(rows, bodies, strict=True))
         self._db.executemany(f"insert into row values (?{',?' * 14})", values)  # noqa: S608 - question marks only
+        self._save(epoch)  # a lost tail shows only where it is known how far the numbers went
 
     def _values(self, epoch: Epoch, row: Numbered, body: str) -> tuple[object, ...]:
         return (epoch.n, row.seq, row.urgent, *astuple(row.about), checksum(epoch.n, row, body), WAITING, body)
 
     def waiting(self, epoch: Epoch) -> Iterator[Numbered]:
-        """Rows without a receipt, oldest first."""
+        """Rows without a receipt, oldest first. Raises sqlite3.DatabaseError at their end if there should be others."""
         query = f"select {COLUMNS} from row where n=? and seq>? and state=0 order by seq"  # noqa: S608 - our columns
-        return (_numbered(epoch, row) for row in self._db.execute(query, (epoch.n, epoch.mark)))
+        count = 0
+        for count, row in enumerate(self._db.execute(query, (epoch.n, epoch.mark)), 1):  # noqa: B007 - used below
+            yield _numbered(epoch, row)
+        if count != epoch.waiting:
+            raise witness.damaged(f"{count} rows of epoch {epoch.id} wait, and not {epoch.waiting}")
 
     def rows(self, epoch: Epoch, seqs: Sequence[int]) -> list[Stored]:
         """Those of these rows that have no receipt."""
         # With a bare `seq>?` SQLite walks through all rows above the mark: seconds a message in a week's backlog.
         where = "n=? and +seq>? and state=0 and seq in (select value from json_each(?))"
         return self._stored(epoch, where, (epoch.mark, json.dumps(seqs)))
+
+    def check_around(self, epoch: Epoch, seqs: Sequence[int], found: Sequence[Stored]) -> None:
+        """Of these rows `found` wait: whether the others came to their end. Raises sqlite3.DatabaseError if not."""
+        waiting = {row.seq for row, _, _ in found}
+        for seq in seqs:
+            if seq not in waiting and seq > epoch.mark:
+                witness.check_passed(self._db.execute, epoch.n, seq - 1, seq)
+
+    def check_order(self, epoch: Epoch, broken: Sequence[int]) -> None:
+        """Whether all that is wrong with an epoch are these rows; raises sqlite3.DatabaseError if not."""
+        for seq in broken:
+            if self._db.execute("select 1 from spare where n=? and seq=?", (epoch.n, seq)).fetchone():
+                raise witness.damaged(f"row {seq} is broken, and it was written down twice")
+        witness.check_order(self._db.execute, epoch.n, epoch.mark, epoch.last)
 
     def newest(self, epoch: Epoch, limit: int) -> list[Stored]:
         """The last rows, newest first, whatever their state."""
@@ -189,7 +185,7 @@ class Spool:
         epoch.waiting -= freed
 
     def mark(self, epoch: Epoch, seqs: Sequence[int], state: int) -> None:
-        """These waiting rows are refused or broken: kept, but never sent again."""
+        """These waiting rows came to their end otherwise than by a receipt: kept, but never sent again."""
         update = "update row set state=? where n=? and seq=?"
         self._db.executemany(update, ((state, epoch.n, seq) for seq in seqs))
         epoch.waiting -= len(seqs)
@@ -197,15 +193,21 @@ class Spool:
         self.advance(epoch)
 
     def advance(self, epoch: Epoch) -> None:
-        """Move the mark up to the first row that waits, and write the epoch's line."""
+        """Move the mark up to the first row that waits, and write the epoch's line.
+
+        Raises sqlite3.DatabaseError where it would pass over a number that has not come to its end.
+        """
         query = "select seq from row where n=? and seq>? and state=0 order by seq limit 1"
         first = self._db.execute(query, (epoch.n, epoch.mark)).fetchone() if epoch.waiting else None
-        epoch.mark = first[0] - 1 if first else epoch.last
+        upto = first[0] - 1 if first else epoch.last
+        witness.check_passed(self._db.execute, epoch.n, epoch.mark, upto)
+        epoch.mark = upto
         self._save(epoch)
 
     def _save(self, epoch: Epoch) -> None:
-        values = (epoch.last, epoch.mark, epoch.waiting, epoch.n)
-        self._db.execute("update epoch set last_seq=?, mark=?, waiting=? where n=?", values)
+        line = epoch.n, epoch.id, epoch.last, epoch.mark, epoch.waiting
+        values = (epoch.last, epoch.mark, epoch.waiting, witness.line_sum(line), epoch.n)
+        self._db.execute("update epoch set last_seq=?, mark=?, waiting=?, crc=? where n=?", values)
 
     def again(self, epoch: Epoch, first: int, last: int) -> int:
         """Let the rows from first to last wait again. Returns how many did not."""
@@ -214,7 +216,7 @@ class Spool:
         if last < epoch.mark:  # rows between them and the mark stay done with
             update = f"update row set state={SAFE} where n=? and seq>? and seq<=? and state=0"  # noqa: S608 - a number
             self._db.execute(update, (epoch.n, last, epoch.mark))
-        update = "update row set state=0 where n=? and seq between ? and ? and state<>3 and (state<>0 or seq<=?)"
+        update = "update row set state=0 where n=? and seq between ? and ? and (state<>0 or seq<=?)"
         back: int = self._db.execute(update, (epoch.n, first, last, epoch.mark)).rowcount
         epoch.waiting, epoch.mark, epoch.ahead = epoch.waiting + back, min(epoch.mark, first - 1), True
         self._save(epoch)
@@ -222,11 +224,11 @@ class Spool:
 
     def used(self) -> int:
         """Bytes that rows fill; the file does not shrink, but its free pages are used again."""
-        return self.size() - int(self._db.execute("pragma freelist_count").fetchone()[0]) * PAGE
+        return self.size() - int(self._db.execute("pragma freelist_count").fetchone()[0]) * tables.PAGE
 
     def size(self) -> int:
         """Bytes of the file; what of them is free is used before it grows."""
-        return int(self._db.execute("pragma page_count").fetchone()[0]) * PAGE
+        return int(self._db.execute("pragma page_count").fetchone()[0]) * tables.PAGE
 
     def drop_done(self) -> bool:
         """Delete a chunk of the oldest rows with a receipt. Returns whether there were any."""
@@ -237,8 +239,7 @@ class Spool:
         for epoch in (e for e in self.epochs if e.waiting):
             lost = self._stored(epoch, f"n=? and seq>? and state=0 and {where}", (epoch.mark,), f"limit {CHUNK}")
             if lost:
-                self._drop(epoch, lost)
-                return lost
+                return self.drop(epoch, lost)
         return []
 
     def routine(self, epoch: Epoch, after: int, before_ts: int) -> list[Numbered]:
@@ -248,21 +249,17 @@ class Spool:
         found = self._db.execute(query, (epoch.n, max(after, epoch.mark), before_ts)).fetchall()
         return [_numbered(epoch, row) for row in found]
 
-    def drop_rows(self, epoch: Epoch, seqs: Sequence[int]) -> list[Stored]:
+    def drop(self, epoch: Epoch, lost: Sequence[Stored]) -> list[Stored]:
         """Delete these waiting rows and give them back."""
-        lost = self.rows(epoch, seqs)
-        self._drop(epoch, lost)
-        return lost
-
-    def _drop(self, epoch: Epoch, lost: Sequence[Stored]) -> None:
         self._delete(epoch, [row.seq for row, _, _ in lost])
         epoch.waiting -= len(lost)
         self.advance(epoch)
+        return list(lost)
 
     def _delete_done(self, epoch: Epoch) -> int:
         below = self._seqs("n=? and seq<=?", (epoch.n, epoch.mark))
         if not below and epoch.ahead:
-            below = self._seqs("n=? and state<>0", (epoch.n,))
+            below = self._seqs(f"n=? and {SETTLED}", (epoch.n,))
             epoch.ahead = len(below) == CHUNK
         self._delete(epoch, below)
         return len(below)
@@ -282,8 +279,10 @@ class Spool:
         query = f"select seq from row where {where} order by seq limit {CHUNK}"  # noqa: S608 - from above
         return [row[0] for row in self._db.execute(query, values)]
 
-    def _delete(self, epoch: Epoch, seqs: Iterable[int]) -> None:
+    def _delete(self, epoch: Epoch, seqs: Sequence[int]) -> None:
         self._db.executemany("delete from row where n=? and seq=?", ((epoch.n, seq) for seq in seqs))
+        for first, last in witness.runs_of(seqs):
+            witness.forget(self._db.execute, epoch.n, first, last)
         self._save(epoch)
 
     def count_drops(self, drops: int) -> None:

@@ -172,6 +172,24 @@ def test_gaps_that_are_dropped_live_on_in_other_gaps(tmp_path: Path, monkeypatch
     box.close()
 
 
+def test_what_a_dropped_gap_told_of_numbers_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that others fill, rows go, then the gaps that tell of them, then those that tell of these."""
+    room = [64 * MIB]
+    box = Outbox(tmp_path / "outbox.db", HandClock(), 64 * MIB, room=lambda: room[0])
+    given = {(row.epoch, row.seq) for n in range(50) for row in box.commit([reading(n, f"m{n % 3}")])}
+    for _ in range(4):
+        room[0] = -MIB
+        given |= {(row.epoch, row.seq) for row in box.commit([reading(99)])}
+        room[0] = 64 * MIB
+        box.renew()
+    rows = box.pending(999)
+    found = bodies(box, rows)
+    told = {(g["of_epoch"], seq) for g in found if "slots" in g for seq in range(g["from_seq"], g["to_seq"] + 1)}
+    assert given <= told | {(row.epoch, row.seq) for row in rows}
+    assert sum("voltage_mv" in body for body in found) + sum(g.get("slots", 0) for g in found) == 54
+    box.close()
+
+
 def test_a_row_whose_bits_flipped_becomes_a_gap_and_its_neighbours_go_on(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     box.commit([reading(n) for n in range(1, 6)])
@@ -189,6 +207,39 @@ def test_a_row_whose_bits_flipped_becomes_a_gap_and_its_neighbours_go_on(tmp_pat
     assert sorted(gaps) == [("edge", "corrupt_row", 1), ("m1", "corrupt_row", 2)]
     assert not box.commit(), "told once"
     box.close()
+
+
+BEFORE = """
+create table old as select n, id, boot, opened_ts, opened_bt, clk, 4 as last_seq, mark, 1 as waiting from epoch;
+drop table epoch; drop table gone; drop table spare; drop table roll;
+create table epoch (n integer primary key, id text not null unique, boot text not null,
+    opened_ts integer not null, opened_bt integer not null, clk text not null,
+    last_seq integer not null default 0, mark integer not null default 0, waiting integer not null default 0);
+insert into epoch select * from old;
+drop table old;
+update row set state=(case seq when 4 then 1 when 5 then 2 when 6 then 3 else 0 end);
+delete from row where seq in (2, 7);
+update epoch set waiting=(select count(*) from row where state=0 and seq>mark);
+pragma user_version=0;
+"""
+"""Makes of a file one of before: no witnesses, states 1 to 3, and the line behind its rows."""
+
+
+def test_a_file_of_before_gets_its_witnesses_and_loses_nothing(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    box.commit([reading(n) for n in range(1, 11)])
+    box.receipt(box.stream, box.last()[0], 1)
+    box.close()
+    db = sqlite3.connect(tmp_path / "outbox.db")
+    db.executescript(BEFORE)
+    db.close()
+    box = outbox(tmp_path)
+    assert seqs(box.pending(99)) == [3, 8, 9, 10]
+    assert [body["voltage_mv"] for body in bodies(box, box.pending(99))] == [3, 8, 9, 10]
+    box.receipt(box.stream, box.epochs()[0][0], 1, [(3, 3), (8, 10)])
+    assert box.depth() == 0
+    box.close()
+    assert outbox(tmp_path).depth() == 0
 
 
 def test_rows_with_a_receipt_are_kept_for_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from cellherd.config import EdgeConfig
 from collectors.edge import Edge
 from collectors.entries import Numbered
 from collectors.outbox import Outbox
+from collectors.witness import forget
 from tests.collectors.brokers import EDGE
 from tests.collectors.outboxes import NOW, HandClock, bodies, outbox, reading, seqs
 
@@ -36,6 +37,7 @@ def cut(box: Outbox, first: int, last: int) -> None:
     """As if these rows had been dropped."""
     box.commit()
     box._spool.ask("delete from row where seq between ? and ?", (first, last))
+    forget(box._spool.ask, 1, first, last)
 
 
 def asked(box: Outbox, first: int, last: int, epoch: str | None = None) -> tuple[int, list[Numbered]]:

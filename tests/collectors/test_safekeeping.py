@@ -13,11 +13,12 @@ from random import Random
 
 import pytest
 
-from collectors import ballast, outbox, safekeeping, salvage
+from collectors import ballast, holes, outbox, safekeeping, salvage
 from collectors.ballast import Ballast
 from collectors.entries import Entry
 from collectors.outbox import Outbox
 from collectors.safekeeping import FILE, Safekeeping
+from collectors.witness import line_sum
 from tests.collectors.outboxes import MIB, NOW, HandClock, bodies, everything, reading
 
 PERIODS = {("s1", "m1"): 5000, ("s1", "m2"): 5000}
@@ -205,7 +206,7 @@ def test_epochs_of_which_nothing_is_left_and_the_ends_of_others_are_told_and_no_
         keeping.outbox.close()
     with sqlite3.connect(tmp_path / FILE) as db:  # of the first its end, of the second all, of the third a middle
         db.execute("delete from row where n=1 and seq>14 or n=2 or n=3 and seq between 5 and 12")
-        db.execute("update epoch set waiting=0 where n=2")
+        db.execute("update epoch set waiting=0, crc=? where n=2", (line_sum((2, epochs[1], 20, 0, 0)),))
     db.close()
     data = bytearray((tmp_path / FILE).read_bytes())
     header(data)
@@ -219,6 +220,28 @@ def test_epochs_of_which_nothing_is_left_and_the_ends_of_others_are_told_and_no_
     keeping.outbox.close()
     again = opened(tmp_path)
     assert epochs[1] not in dict(again.outbox.epochs()), "told and forgotten"
+    again.outbox.close()
+
+
+def test_more_holes_than_records_are_told_to_the_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fifth pair of rows is gone; neighbouring holes share records, and no slot is told twice."""
+    monkeypatch.setattr(holes, "MOST", 16)
+    _, epoch = filled(tmp_path)
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("delete from row where (seq - 1) / 2 % 5 = 3")
+    db.close()
+    keeping = opened(tmp_path)
+    with_all_rows(keeping)
+    box = keeping.outbox
+    found = bodies(box, box.pending(99_999))
+    told = [body for body in found if body.get("of_epoch") == epoch]
+    readings = sum("voltage_mv" in body for body in found)
+    assert (readings, len(told) <= 2 * 16) == (ROWS * 4 // 5, True)
+    assert sum(body["slots"] for body in told) == ROWS - readings
+    assert accounted(box, epoch) == set(range(1, ROWS + 1))
+    box.close()
+    again = opened(tmp_path)
+    assert again.outbox.depth() == len(found), "told once"
     again.outbox.close()
 
 
