@@ -1,7 +1,8 @@
 """The book of slots: every slot of a running edge is a reading or part of a gap, and the time it was off is told.
 
-Nobody tells when a module's slots began. But there must be one beginning for which every reading lies in the slot that
-its number of readings and gap slots before it says; that holds to the unit, or not at all.
+Nobody tells when exactly a module's slots began. But soon after its edge's start there must be one beginning for which
+every reading lies in the slot that its number of readings and gap slots before it says; that holds to the unit, or not
+at all.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Item:
 
     def end(self, period: int) -> float:
         """Up to when the module's slots are accounted for."""
-        return self.written or self.bt + self.slots * period
+        return self.written or (self.until + period if self.sort == "lost" else self.bt + self.slots * period)
 
 
 def wrong(items: Iterable[Item], starts: Sequence[int], period: int, hurt: Container[int] = ()) -> Iterator[str]:
@@ -46,15 +47,30 @@ def wrong(items: Iterable[Item], starts: Sequence[int], period: int, hurt: Conta
 
     The lives that `hurt` holds forgot some of their rows, and so what came behind them does not know where they ended.
     """
-    known = -inf
+    known, slack, blurred = -inf, 0, _blurred(items := list(items), starts)
     for life, mine in lives(items, starts).items():
         off = [item for item in mine if item.sort == "absence"]
         on = [item for item in mine if item.sort != "absence"]
         if life not in hurt:
-            yield from _shifted(on, period)
-        if known > -inf and 0 < life <= len(starts) and life - 1 not in hurt:
-            yield from _off(off, known, starts[life - 1], period)
-        known = max([known, *(item.end(period) for item in mine)])
+            hole = blurred.get(life, -inf)
+            begun = starts[life - 1] if 0 < life <= len(starts) and hole == -inf else None
+            yield from _shifted(on, period, begun, hole)
+        if known > -inf and 0 < life <= len(starts) and life - 1 not in hurt and not {life - 1, life} & blurred.keys():
+            yield from _off(off, known, starts[life - 1], period, slack)
+        last = max(mine, key=lambda item: item.end(period))
+        if last.end(period) > known:  # the last of rows that are gone was a reading or a gap: nobody knows
+            known, slack = last.end(period), period * (last.sort == "lost")
+
+
+def _blurred(items: Iterable[Item], starts: Sequence[int]) -> dict[int, float]:
+    """Lives of which one record tells what several lost, and up to when: where one of them ended stands nowhere."""
+    found: dict[int, float] = {}
+    for item in items:
+        first, last = (life_at(moment, starts) for moment in (item.bt, item.until))
+        if item.sort == "lost" and last > first:
+            found |= {life: max(item.until, found.get(life, -inf)) for life in range(first + 1, last + 1)}
+            found.setdefault(first, -inf)  # in front of the hole that life's book holds
+    return found
 
 
 def lives(items: Iterable[Item], starts: Sequence[int]) -> dict[int, list[Item]]:
@@ -75,8 +91,14 @@ def life_at(moment: float, starts: Sequence[int]) -> int:
     return bisect_right(starts, moment + START_MS)
 
 
-def _shifted(items: Sequence[Item], period: int) -> Iterator[str]:
-    low, high, count, hole = -inf, inf, 0, -inf
+def _shifted(items: Sequence[Item], period: int, start: int | None, hole: float) -> Iterator[str]:
+    """The first slot begins soon after the start; each item narrows down when, until none is left.
+
+    Up to `hole` one cannot know: there the life lost rows.
+    """
+    low, high, count = -inf, inf, 0
+    if start is not None:
+        low, high = start - TOLERANCE_MS, start + START_MS
     for item in items:
         if item.sort == "lost" or item.bt <= hole:  # which slots of a hole are gone is not told: begin anew behind it
             low, high, count, hole = -inf, inf, 0, max(hole, item.until)
@@ -90,17 +112,17 @@ def _shifted(items: Sequence[Item], period: int) -> Iterator[str]:
         count += item.slots
 
 
-def _off(told: Sequence[Item], known: float, start: int, period: int) -> Iterator[str]:
+def _off(told: Sequence[Item], known: float, start: int, period: int, slack: int) -> Iterator[str]:
     if not told:
-        if start - known >= period + START_MS:
+        if start - known >= period + START_MS + slack:
             yield f"off from {known:.0f} to {start}, and nothing tells of it"
         return
     if len(told) > 1:
         yield f"off until {start}, told {len(told)} times"
     begin = told[0].bt
-    if abs(begin - known) > TOLERANCE_MS:
+    if abs(begin - known) > TOLERANCE_MS + slack:
         yield f"off from {known:.0f} to {start}, told from {begin:.0f}"
-    if abs(told[0].slots - (start - known) / period) > 1 + START_MS / period:
+    if abs(told[0].slots - (start - known) / period) > 1 + (START_MS + slack) / period:
         yield f"off from {known:.0f} to {start}, told as {told[0].slots} slots of {period} ms"
 
 

@@ -119,8 +119,7 @@ def run(plan: Plan, folder: Path, say: bool = True) -> Outcome:
             fault.strike(scene)
             outcome.struck[f"{fault.id} {fault.title}"] += 1
             herd.again(*herd.running)
-            for name in herd.edges:
-                herd.until(lambda name=name: not herd.in_memory(name), f"the disk of {name}")  # type: ignore[misc]  # a default binds it
+            _calmed(herd, scene.shape.shaken)
             scene.hold(0.3 * plan.calm_s, 1.7 * plan.calm_s)
             herd.watch()
         herd.until(lambda: _said(herd) >= plan.readings, f"{plan.readings} readings", 3600)
@@ -128,6 +127,13 @@ def run(plan: Plan, folder: Path, say: bool = True) -> Outcome:
         outcome.verdict, outcome.peak_kb = check(herd, scene.shape, committed), herd.peak_kb
     outcome.took_s = monotonic() - began
     return outcome
+
+
+def _calmed(herd: Herd, shaken: dict[str, int]) -> None:
+    """Wait until no reading lies in memory only: a kill would lose it, as stated."""
+    for name in herd.edges:
+        since = shaken.pop(name, 0)
+        herd.until(lambda name=name, since=since: herd.wrote(name, since), f"the disk of {name}")  # type: ignore[misc]  # defaults bind them
 
 
 def _schedule(plan: Plan, herd: Herd, outcome: Outcome) -> Iterator[Fault]:

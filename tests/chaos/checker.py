@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Books:
     """Gap slots by reason."""
     epochs: dict[str, str] = field(default_factory=dict)
     """Edge of each epoch."""
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """When the first and the last row of each epoch were made, ms since boot."""
 
 
 def read_books(herd: Herd) -> Books:
@@ -56,6 +58,9 @@ def read_books(herd: Herd) -> Books:
         for event, epoch, line in lines(entry):
             key = epoch, int(str(line["seq"]))
             books_.epochs[epoch] = edge
+            bt = int(str(line["bt"]))
+            first, last = books_.spans.get(epoch, (bt, bt))
+            books_.spans[epoch] = min(first, bt), max(last, bt)
             if key in books_.readings or key in books_.records:
                 books_.doubled.append(key)
             place = edge, str(line["stack"]), str(line["module"])
@@ -139,12 +144,18 @@ def _numbers(found: Books, shape: Shape, committed: Mapping[str, int], verdict: 
             if (epoch, seq) not in shape.thrown_away
             and not any(first <= seq <= last for first, last in found.told[epoch])
         }
+        if epoch not in shape.known and _within(found.spans.get(epoch), shape.in_memory[edge]):
+            continue  # it lay in memory only when its edge was killed
         verdict.lost += len(gone)
         if gone:
             verdict.wrong.append(f"{edge} epoch {epoch}: of {most} numbers {len(gone)} are lost: {sorted(gone)[:9]}")
     verdict.doubled += len(found.doubled)
     if found.doubled:
         verdict.wrong.append(f"journalled twice: {found.doubled[:9]}")
+
+
+def _within(span: tuple[int, int] | None, others: Sequence[tuple[int, int]]) -> bool:
+    return span is not None and any(begin <= span[0] and span[1] <= end for begin, end in others)
 
 
 def _archive(herd: Herd, found: Books, verdict: Verdict) -> None:

@@ -74,6 +74,7 @@ def full_disk(scene: Scene) -> None:
     """Somebody else fills the edge's disk to the last byte, and clears it again."""
     edge = scene.edge(lambda edge: edge.disk is not None)
     fill(edge.home, scene)
+    scene.shape.shaken[edge.name] = now_bt()
 
 
 def full_server(scene: Scene) -> None:
@@ -105,6 +106,25 @@ def read_only(scene: Scene) -> None:
     herd.start(edge.name)
     scene.hold(3, 6)
     edge.disk.remount("rw")
+    scene.shape.shaken[edge.name] = now_bt()
+
+
+def dies_in_memory(scene: Scene) -> None:
+    """The same, but the edge is killed while its readings lie in memory: those that were not sent are lost, as stated.
+
+    Its epoch stands in no file, so only the server knows of it; and the time off is told from the last row on the disk.
+    """
+    herd, edge = scene.herd, scene.edge(on_image)
+    assert edge.disk is not None
+    herd.kill(edge.name)
+    edge.disk.remount("ro")
+    begin = now_bt()
+    herd.start(edge.name)
+    scene.hold(3, 6)
+    herd.kill(edge.name)
+    edge.disk.remount("rw")
+    scene.shape.in_memory[edge.name].append((begin, now_bt()))
+    scene.shape.spoiled[edge.name].append((begin, now_bt()))
 
 
 def disk_errors(scene: Scene) -> None:
@@ -127,6 +147,8 @@ def disk_errors(scene: Scene) -> None:
     scene.hold(0.5, 2)
     tracer.terminate()
     tracer.wait(20)
+    if name != SERVER:
+        scene.shape.shaken[name] = now_bt()
 
 
 def damage(scene: Scene) -> None:

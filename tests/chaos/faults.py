@@ -16,6 +16,7 @@ import psutil
 from tests.chaos.disk_faults import (
     broker_without_memory,
     damage,
+    dies_in_memory,
     disk_errors,
     full_disk,
     full_server,
@@ -247,6 +248,7 @@ FAULTS = (
     Fault("F09", "the server's disk is full", full_server, needs_disk),
     Fault("F10", "a disk gives errors", disk_errors, needs_strace, weight=3),
     Fault("F11", "an edge's disk is read-only", read_only, needs_disk),
+    Fault("F11", "an edge dies while its disk is read-only", dies_in_memory, needs_disk, weight=1),
     Fault("F12", "an edge's outbox is damaged", damage),
     Fault("F13", "the line is black", line("blackhole"), weight=3),
     Fault("F13", "the line is half open", half_open, weight=3),

@@ -190,9 +190,9 @@ class Herd:
         """Every epoch that stands in an outbox with the highest number of a row in it."""
         try:
             found = self.ask(edge, "select e.id, max(r.seq) from row r join epoch e using (n) group by n")
-        except sqlite3.Error:
+            return {str(epoch): int(str(last)) for epoch, last in found}
+        except (sqlite3.Error, ValueError):  # a damaged file may say anything
             return {}
-        return {str(epoch): int(str(last)) for epoch, last in found}
 
     def waiting(self, edge: str) -> int:
         """Rows of an outbox without a receipt. -1 if it cannot be asked."""
@@ -215,8 +215,21 @@ class Herd:
         """Whether an edge holds its readings in memory because its disk refused: a kill would lose them, as stated."""
         if self.running[edge].poll() is not None:
             return False
-        said = (self.folder / f"{edge}.log").read_bytes()[self.began[edge] :]
-        return said.rfind(b"held in memory") > said.rfind(b"works again")
+        return says_memory((self.folder / f"{edge}.log").read_bytes()[self.began[edge] :])
+
+    def wrote(self, edge: str, since: int) -> bool:
+        """Whether an edge has put rows of after `since`, ms since boot, into its file, or does not live.
+
+        0: it is enough that it does not say that its disk refuses.
+        """
+        if self.running[edge].poll() is not None:
+            return True
+        try:
+            fresh = f"select 1 from row where n=(select max(n) from row) and bt>{since} limit 1"  # noqa: S608 - a number
+            found = not since or self.ask(edge, fresh)
+        except sqlite3.Error:
+            return False
+        return bool(found) and not self.in_memory(edge)
 
     def until(self, ready: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
         """Wait until something is so; fails with the logs if it never is."""
@@ -239,6 +252,11 @@ class Herd:
         for disk in (self.disk, *(edge.disk for edge in self.edges.values())):
             if disk:
                 disk.remove()
+
+
+def says_memory(log: bytes) -> bool:
+    """Whether the last word of an edge's log about its disk is that it refuses."""
+    return log.rfind(b"readings are held in memory") > log.rfind(b"the disk works again;")
 
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")

@@ -33,7 +33,7 @@ class Proxy:
         if not _loop.is_running():
             Thread(target=_loop.run_forever, name="proxy", daemon=True).start()
         server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", self.port), _loop)
-        self._server = server.result(10)
+        self._server = server.result(60)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:

@@ -25,6 +25,10 @@ class Shape:
     """The last number of each epoch that the outboxes know of in the end."""
     doubtful: set[str] = field(default_factory=set)
     """Epochs whose disk told errors: what stands in the file need not be what the edge holds for committed."""
+    in_memory: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """From when to when an edge that died held its readings in memory, ms since boot."""
+    shaken: dict[str, int] = field(default_factory=dict)
+    """Edges whose disk was hurt, and when that ended: nobody may kill them before they wrote again."""
 
 
 @dataclass(frozen=True)
