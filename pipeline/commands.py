@@ -18,7 +18,7 @@ from cellherd.config import load_fleet
 from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from cellherd.secrecy import begin_log
-from pipeline.ingest.deadletters import DeadLetters, Letter
+from pipeline.journal.deadletters import DeadLetters, Letter
 from pipeline.storing.storeroom import LOG_FORMAT
 
 State = Annotated[Path | None, typer.Option(help="State folder.")]
@@ -59,7 +59,7 @@ def ingest_status(
 
     Example: cellherd ingest status --state /var/lib/cellherd
     """
-    from pipeline.ingest.edges import Edge  # noqa: PLC0415 - as the next one
+    from pipeline.edges import Edge  # noqa: PLC0415 - as the next one
     from pipeline.ingest.ledger import Ledger  # noqa: PLC0415 - msgspec takes a moment; `deadletter list` must not
     from pipeline.ingest.replays import missing  # noqa: PLC0415 - as above
 

@@ -28,7 +28,7 @@ def upkeep(config: Config = Path("fleet.toml"), state: State = None) -> None:
     """
     from pipeline.nightly.chores import kept  # noqa: PLC0415 - Polars and Delta are heavy; --help must not wait for them
     from pipeline.nightly.diary import Diary  # noqa: PLC0415
-    from pipeline.nightly.morning import archive_of  # noqa: PLC0415
+    from pipeline.stores.archive import archive_of  # noqa: PLC0415
 
     fleet, folder = load_fleet(config), state or default_state()
     diary = Diary(folder / "nightly.db")
@@ -52,7 +52,7 @@ def show(config: Config = Path("fleet.toml"), state: State = None) -> None:
 
     Example: cellherd archive show
     """
-    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - as above
+    from pipeline.stores.archive import archive_of  # noqa: PLC0415 - as above
     from pipeline.stores.upkeep import held  # noqa: PLC0415
 
     fleet = load_fleet(config)

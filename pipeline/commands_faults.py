@@ -35,7 +35,7 @@ def add(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person t
 
     Example: cellherd faults add --site barn --stack s1 --module m2 --brand ecoflow E6
     """
-    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
+    from pipeline.stores.archive import archive_of  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
     from pipeline.stores.typed_in import OPERATOR, place, store  # noqa: PLC0415
 
     fleet = load_fleet(config)

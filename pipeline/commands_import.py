@@ -27,7 +27,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
     Example: cellherd archive import data_sys_7.csv --as battgp --site returned --module sys7
     """
     from pipeline.measured.bring import bring, opened, readings, stream_of  # noqa: PLC0415 - Polars is heavy; --help must not wait
-    from pipeline.nightly.morning import archive_of  # noqa: PLC0415
+    from pipeline.stores.archive import archive_of  # noqa: PLC0415
 
     form, archive = mapping(how), archive_of(load_fleet(config), state or default_state())
     for path in files:

@@ -71,7 +71,7 @@ def fill(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person 
     days = (first, day_of(until) if until else today)
     if out is None and fleet.influx is None:
         raise CellherdError(f"{config} has no [influx] with its url; --out FOLDER writes files")
-    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
+    from pipeline.stores.archive import archive_of  # noqa: PLC0415 - Polars is heavy; --help must not wait for it
     from pipeline.stores.filling import to_files, to_influx  # noqa: PLC0415
 
     wanted = (archive_of(fleet, state or default_state()), days, only)

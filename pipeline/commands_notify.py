@@ -44,6 +44,6 @@ def run(
 
 
 def _archive(fleet: FleetConfig, folder: Path) -> Archive:
-    from pipeline.nightly.morning import archive_of  # noqa: PLC0415 - only where a picture is wanted
+    from pipeline.stores.archive import archive_of  # noqa: PLC0415 - only where a picture is wanted
 
     return archive_of(fleet, folder)

@@ -18,8 +18,8 @@ from cellherd.secrecy import redacted
 from cellherd.settings import FleetConfig, Influx
 from cellherd.settings_people import Mail, Telegram
 from pipeline.enrolment.places import tls_of
-from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.running import is_running
+from pipeline.journal.deadletters import DeadLetters
 from pipeline.nightly.diary import Diary
 
 TIMEOUT_S = 10.0

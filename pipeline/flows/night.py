@@ -16,9 +16,10 @@ from cellherd.clock import SystemClock
 from cellherd.config import FleetConfig, load_fleet
 from pipeline.nightly.chores import daily
 from pipeline.nightly.diary import Diary
-from pipeline.nightly.morning import archive_of, to_influx, to_people
+from pipeline.nightly.morning import to_influx, to_people
 from pipeline.nightly.nights import Shift, look, work
 from pipeline.nightly.site_day import Night, Owed, sites_of
+from pipeline.stores.archive import archive_of
 from pipeline.words import tell
 
 

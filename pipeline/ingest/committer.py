@@ -10,13 +10,13 @@ from threading import Event, Thread
 from time import monotonic, perf_counter, time_ns
 
 from cellherd.failpoint import failpoint
-from pipeline.ingest.deadletters import DeadLetters
-from pipeline.ingest.entry import Dead, Entry
 from pipeline.ingest.intake import Intake
-from pipeline.ingest.journal import Journal, JournalFull
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.replays import Replays
 from pipeline.ingest.subscriber import Message, Subscriber
+from pipeline.journal.deadletters import DeadLetters
+from pipeline.journal.entry import Dead, Entry
+from pipeline.journal.files import Journal, JournalFull
 from pipeline.storing.storeroom import Stores
 
 RETRY_S = 1.0

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from cellherd.clock import EARLIEST
 from cellherd.errors import BadPayload
 from cellherd.topics import Topic
-from pipeline.ingest.edges import Edges
-from pipeline.ingest.entry import Dead, Entry
+from pipeline.edges import Edges
 from pipeline.ingest.envelope import Envelope, numbers, open_envelope, parse_topic
 from pipeline.ingest.intervals import Intervals
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.receipts import Receipts, Source
+from pipeline.journal.entry import Dead, Entry
 
 MOST_RUNS = 50_000
 """Holes in the numbers of one source above which no more of it is taken: no honest outbox sends such."""

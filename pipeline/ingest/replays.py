@@ -18,7 +18,7 @@ from typing import TypeAlias
 import msgspec
 
 from cellherd import topics, wire
-from pipeline.ingest.edges import Edge
+from pipeline.edges import Edge
 from pipeline.ingest.intervals import holes
 from pipeline.ingest.ledger import Ledger
 

@@ -15,10 +15,8 @@ from cellherd.errors import BadPayload, CellherdError
 from cellherd.systemd import notify
 from pipeline.enrolment.accounts import INGEST
 from pipeline.enrolment.places import host_and_port
-from pipeline.ingest import journal
 from pipeline.ingest.broker import EmbeddedBroker
 from pipeline.ingest.committer import Committer, Desk
-from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.health import resident
 from pipeline.ingest.intake import Intake
 from pipeline.ingest.ledger import Ledger
@@ -27,6 +25,8 @@ from pipeline.ingest.registry import Registry
 from pipeline.ingest.replays import Replays
 from pipeline.ingest.running import only_one
 from pipeline.ingest.subscriber import Line, Subscriber
+from pipeline.journal import files
+from pipeline.journal.deadletters import DeadLetters
 from pipeline.lifeline import settle
 from pipeline.storing.storeroom import Storeroom, Stores
 
@@ -50,7 +50,7 @@ class Ingester:
         self._recall(folder)
         disk = config.journal
         cap, reserve = round(disk.cap_gb * 2**30), disk.reserve_mb * 2**20
-        self.journal = journal.Journal(folder, self.ledger.checkpointed() + 1, cap=cap, reserve=reserve)
+        self.journal = files.Journal(folder, self.ledger.checkpointed() + 1, cap=cap, reserve=reserve)
         self.stores = stores
         self.subscriber = Subscriber(line)
         self.replays = Replays(self.ledger, config.replay.after_s)
@@ -130,9 +130,9 @@ class Ingester:
 
     def _recall(self, folder: Path) -> None:
         """Learn from the segments that came after the last checkpoint, and bring the ledger up to date."""
-        newer = [number for number in journal.segments(folder) if number > self.ledger.checkpointed()]
+        newer = [number for number in files.segments(folder) if number > self.ledger.checkpointed()]
         for number in newer:
-            for entry in journal.entries(folder, number):
+            for entry in files.entries(folder, number):
                 with suppress(BadPayload):  # kept by a version that was less strict
                     self.intake.recall(entry)
         if newer:

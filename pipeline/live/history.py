@@ -16,7 +16,7 @@ from pipeline.live.engine import Registry
 from pipeline.live.events import frame
 from pipeline.live.replay import replay
 from pipeline.live.store import late_days, recent, replayed
-from pipeline.nightly.morning import archive_of
+from pipeline.stores.archive import archive_of
 from pipeline.words import place, quantity
 
 

@@ -17,6 +17,7 @@ import polars as pl
 
 from cellherd.clock import Clock
 from cellherd.failpoint import failpoint
+from pipeline.decoding.decode import Decoded
 from pipeline.limits import DAY
 from pipeline.live.absence import Link, tick
 from pipeline.live.engine import Key, Registry, advance
@@ -25,7 +26,6 @@ from pipeline.live.state import Group, Module, Place
 from pipeline.live.store import Changes, LiveStore
 from pipeline.stores.archive import Archive
 from pipeline.stores.errors import StoreAway
-from pipeline.storing.decode import Decoded
 
 TICK_S = 5.0
 KEEP_MS = 35 * DAY

@@ -22,7 +22,7 @@ from pipeline.methods.stress import calendar, cyclic
 from pipeline.nightly.estimates import ALL, CLOSED, UNIT, joined, with_today
 
 if TYPE_CHECKING:
-    from pipeline.nightly.parts import Store, Tables
+    from pipeline.nightly.store import Store, Tables
 
 AGEING = ("soh", "resistance", "loop", "trend")
 NEWEST = timedelta(days=14)

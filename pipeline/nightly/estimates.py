@@ -26,7 +26,7 @@ from pipeline.limits import Limits
 from pipeline.schema import TABLES
 
 if TYPE_CHECKING:
-    from pipeline.nightly.parts import Store, Tables
+    from pipeline.nightly.store import Store, Tables
 
 UNIT = ["site", "unit"]
 COMPENSATED, CLOSED = timedelta(days=30), timedelta(days=60)

@@ -15,7 +15,7 @@ from cellherd.errors import CellherdError
 from pipeline.analyses.soh import WINDOW
 from pipeline.analyses.spread import percentile
 from pipeline.nightly.explain_lockouts import lockouts_of
-from pipeline.nightly.parts import Store
+from pipeline.nightly.store import Store
 from pipeline.quality import said
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from cellherd.clock import as_text
 from cellherd.faults import catalogue
 from pipeline.analyses.evidence import ROOTS
 from pipeline.analyses.roots import UNKNOWN
-from pipeline.nightly.parts import Store
+from pipeline.nightly.store import Store
 from pipeline.words import quantity
 
 BEHIND = {

@@ -25,8 +25,9 @@ from pipeline.analyses.storage import storage
 from pipeline.analyses.worklist import worklist
 from pipeline.days import local_day
 from pipeline.limits import DAY, LFP, Limits
-from pipeline.nightly.parts import Site, Store, formed
+from pipeline.nightly.parts import Site, formed
 from pipeline.nightly.stacks import out_of_line
+from pipeline.nightly.store import Store
 from pipeline.schema import PLACE
 
 LINKS = ("imbalance", "mismatch")

@@ -19,7 +19,7 @@ from pipeline.limits import Limits
 from pipeline.nightly.estimates import with_today
 
 if TYPE_CHECKING:
-    from pipeline.nightly.parts import Store, Tables
+    from pipeline.nightly.store import Store, Tables
 
 
 def out_of_step(

@@ -12,17 +12,12 @@ from cellherd.config import FleetConfig
 from pipeline.alerts import Delivered, deliver
 from pipeline.alerts.picture import painter
 from pipeline.nightly.site_day import Night, Publish, Site
-from pipeline.stores.archive import Archive
+from pipeline.stores.archive import archive_of
 from pipeline.stores.derived import DERIVED
 from pipeline.stores.errors import StoreAway
-from pipeline.stores.influx import InfluxWriter
+from pipeline.stores.influx import InfluxWriter, refused
 
 log = logging.getLogger(__name__)
-
-
-def archive_of(fleet: FleetConfig, state: Path) -> Archive:
-    """The archive that fleet.toml names, by default in the state folder."""
-    return Archive(fleet.archive.uri or str(state / "archive"))
 
 
 def to_influx(fleet: FleetConfig) -> Publish | None:
@@ -49,11 +44,6 @@ def to_influx(fleet: FleetConfig) -> Publish | None:
                 log.warning("%s is not on the dashboards: %s", table, error)
 
     return publish
-
-
-def refused(line: bytes, why: str) -> None:
-    """Say which line InfluxDB did not take."""
-    log.warning("InfluxDB refuses %r: %s", line[:200], why)
 
 
 def to_people(nights: Sequence[Night], sites: Sequence[Site], fleet: FleetConfig, state: Path) -> Delivered:

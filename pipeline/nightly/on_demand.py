@@ -25,10 +25,10 @@ from pipeline.live.history import late
 from pipeline.nightly.chores import daily
 from pipeline.nightly.diary import Diary
 from pipeline.nightly.explain import explained
-from pipeline.nightly.morning import archive_of, to_influx, to_people
+from pipeline.nightly.morning import to_influx, to_people
 from pipeline.nightly.nights import Shift, look, work
 from pipeline.nightly.site_day import Night, Owed, Publish, Site, sites_of
-from pipeline.stores.archive import Archive
+from pipeline.stores.archive import Archive, archive_of
 from pipeline.words import tell
 
 SHOWN = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal
 
 import polars as pl
 
@@ -30,6 +30,7 @@ from pipeline.nightly.estimates import carried, charge_marks, estimates
 from pipeline.nightly.locked import Devices, devices, locked
 from pipeline.nightly.month import out_of_step
 from pipeline.nightly.stacks import shared_today
+from pipeline.nightly.store import Store, Tables
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
 
 CODE_VERSION = 5
@@ -57,22 +58,6 @@ RUNS: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("site", "unit", "fault"), pl.String),
     **dict.fromkeys(("start", "end"), pl.Int64),
 }
-
-Tables = dict[str, pl.DataFrame]
-
-
-Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
-"""Values by column; a tuple is any of them."""
-
-
-class Store(Protocol):
-    """As much of the archive as a night needs."""
-
-    def scan(self, table: str, days: tuple[date, date] | None = None) -> pl.LazyFrame:
-        """A table, or the UTC dates from first to last of it; empty with its columns where there is none yet."""
-
-    def replace(self, table: str, frame: pl.DataFrame, *, where: Where) -> None:
-        """Put these rows in the place of those where `site` is one of the given ones and `day` the given one."""
 
 
 @dataclass(frozen=True, slots=True)

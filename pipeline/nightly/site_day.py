@@ -18,7 +18,8 @@ from cellherd.config import FleetConfig
 from pipeline.days import date_at, local_day
 from pipeline.limits import HOUR, MINUTE
 from pipeline.nightly.fleet import in_the_fleet
-from pipeline.nightly.parts import CODE_VERSION, MEASURED, About, Part, Site, Store, parts, tables_of
+from pipeline.nightly.parts import CODE_VERSION, MEASURED, About, Part, Site, parts, tables_of
+from pipeline.nightly.store import Store
 from pipeline.schema import TABLES
 
 __all__ = [

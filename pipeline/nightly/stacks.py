@@ -17,7 +17,7 @@ from pipeline.quality import Quality
 from pipeline.schema import STACK_DAY
 
 if TYPE_CHECKING:
-    from pipeline.nightly.parts import Store
+    from pipeline.nightly.store import Store
 
 UNIT = ["site", "unit"]
 STEPS = ("sxy", "sxx", "dxy", "dxx", "steps", "rests", "rest_ma")

@@ -27,10 +27,11 @@ from deltalake import (
 from deltalake.exceptions import DeltaError, SchemaMismatchError
 
 from cellherd.failpoint import failpoint
+from cellherd.settings import FleetConfig
+from pipeline.decoding.decode import Decoded
 from pipeline.schema import PARTITIONED, TABLES, Schema
 from pipeline.stores.durable import LOOKED_AT, mend, sync_checkpoint, sync_commits, sync_folders
 from pipeline.stores.errors import StoreAway
-from pipeline.storing.decode import Decoded
 
 Days: TypeAlias = tuple[date, date]
 Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
@@ -252,3 +253,8 @@ class ArchiveSink:
         for table, frame in others.items():
             self.archive.append(table, frame, app_id=self.app_id, version=number)
         self.archive.append("reading", decoded.frames["reading"], app_id=self.app_id, version=number)
+
+
+def archive_of(fleet: FleetConfig, state: Path) -> Archive:
+    """The archive that fleet.toml names, by default in the state folder."""
+    return Archive(fleet.archive.uri or str(state / "archive"))

@@ -10,9 +10,8 @@ from typing import TypeAlias
 import typer
 
 from cellherd.settings import FleetConfig
-from pipeline.nightly.morning import refused
 from pipeline.stores.archive import Archive
-from pipeline.stores.influx import InfluxWriter
+from pipeline.stores.influx import InfluxWriter, refused
 from pipeline.stores.refill import points
 
 Wanted: TypeAlias = "tuple[Archive, tuple[date, date], str | None]"

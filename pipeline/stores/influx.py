@@ -21,9 +21,9 @@ from urllib3.exceptions import HTTPError
 from cellherd.config import read_secret
 from cellherd.secrecy import redacted
 from cellherd.settings import Influx
+from pipeline.decoding.decode import Decoded
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.lines import Sites, module_lines
-from pipeline.storing.decode import Decoded
 
 Rejected: TypeAlias = Callable[[bytes, str], None]
 """Is given each line that InfluxDB refuses, and its reason."""
@@ -169,3 +169,8 @@ class InfluxSink:
         fresh = self.progress.with_suffix(".new")
         fresh.write_text(f"{number}\n", encoding="ascii")
         fresh.replace(self.progress)
+
+
+def refused(line: bytes, why: str) -> None:
+    """Say which line InfluxDB did not take."""
+    log.warning("InfluxDB refuses %r: %s", line[:200], why)

@@ -22,10 +22,9 @@ import polars as pl
 from cellherd.clock import SystemClock
 from cellherd.secrecy import begin_log
 from cellherd.settings import Site
-from pipeline.ingest.deadletters import DeadLetters
-from pipeline.ingest.edge_points import EdgePoints
-from pipeline.ingest.edges import Edge, Edges
-from pipeline.ingest.entry import Dead, Entry
+from pipeline.edges import Edge, Edges
+from pipeline.journal.deadletters import DeadLetters
+from pipeline.journal.entry import Dead, Entry
 from pipeline.lifeline import die_with, settle
 from pipeline.live.absence import Link
 from pipeline.live.sink import LiveSink, Outlet, Ticker, to_archive
@@ -33,6 +32,7 @@ from pipeline.live.store import LiveStore
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.lines import fault_lines
+from pipeline.storing.edge_points import EdgePoints
 from pipeline.storing.sinks import Feeders, Segments, Sink
 from pipeline.storing.storeroom import LARGEST, LOG_FORMAT, Task
 

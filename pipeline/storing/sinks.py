@@ -10,11 +10,11 @@ from time import monotonic, perf_counter, time_ns
 from typing import Protocol
 
 from cellherd.failpoint import failpoint
-from pipeline.ingest.deadletters import DeadLetters
-from pipeline.ingest.journal import entries, next_segment
+from pipeline.decoding.decode import Decoded, decode
+from pipeline.journal.deadletters import DeadLetters
+from pipeline.journal.files import entries, next_segment
 from pipeline.stores.errors import StoreAway
 from pipeline.storing import storeroom
-from pipeline.storing.decode import Decoded, decode
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from cellherd.settings import FleetConfig
-from pipeline.ingest.edges import Edge
+from pipeline.edges import Edge
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 DRAIN_S = 10.0

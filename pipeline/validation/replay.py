@@ -9,8 +9,9 @@ from typing import Protocol
 
 import polars as pl
 
-from pipeline.nightly.parts import About, Where
+from pipeline.nightly.parts import About
 from pipeline.nightly.site_day import Site, nightly
+from pipeline.nightly.store import Where
 from pipeline.schema import TABLES
 
 PROMISED = "10 years, 6000 cycles, 70 %"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.nightly.parts import Where
 from pipeline.nightly.site_day import Site, nightly
+from pipeline.nightly.store import Where
 from pipeline.schema import TABLES
 from pipeline.simulation.fleet import simulate
 from pipeline.simulation.plan import FleetPlan, parts

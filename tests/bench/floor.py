@@ -11,8 +11,8 @@ import polars as pl
 from deltalake import write_deltalake
 from paho.mqtt.enums import CallbackAPIVersion
 
-from pipeline.ingest.entry import Entry
-from pipeline.storing.decode import decode
+from pipeline.decoding.decode import decode
+from pipeline.journal.entry import Entry
 from tests.bench.load import BLOCK, NOW, messages
 from tests.bench.measured import Task, answer, measured, pause
 

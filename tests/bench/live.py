@@ -15,13 +15,13 @@ import polars as pl
 from typer import echo
 
 from cellherd.clock import SystemClock
+from pipeline.decoding.decode import decode
 from pipeline.lifeline import settle
 from pipeline.live.absence import Link
 from pipeline.live.engine import advance
 from pipeline.live.sink import LiveSink
 from pipeline.live.state import Module
 from pipeline.live.store import LiveStore
-from pipeline.storing.decode import decode
 from tests.pipeline.messages import PERIOD, entries
 
 MODULES, SEGMENT, ROUNDS = 10_000, 5_000, 6

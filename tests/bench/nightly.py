@@ -23,8 +23,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.nightly.parts import READ, Where
+from pipeline.nightly.parts import READ
 from pipeline.nightly.site_day import Publish, Site, nightly
+from pipeline.nightly.store import Where
 from pipeline.schema import READING, TABLES
 from pipeline.stores.archive import Archive
 from tests.pipeline.fleets import DAY, MIDNIGHT

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from cellherd.settings import FleetConfig
-from pipeline.ingest.deadletters import DeadLetters
-from pipeline.ingest.edges import Edges
+from pipeline.decoding.decode import Decoded
+from pipeline.edges import Edges
+from pipeline.journal.deadletters import DeadLetters
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.lines import module_lines
 from pipeline.storing import storeroom
-from pipeline.storing.decode import Decoded
 from pipeline.storing.process import listen, serve
 
 

@@ -20,12 +20,12 @@ from typer import echo
 
 from cellherd.reading import SCALARS
 from cellherd.settings import Site
-from pipeline.ingest.entry import Entry
+from pipeline.decoding.decode import decode
+from pipeline.journal.entry import Entry
 from pipeline.schema import CELL_COLUMNS, TEMP_COLUMNS
 from pipeline.stores.archive import Archive
 from pipeline.stores.lines import module_lines
 from pipeline.stores.upkeep import compact
-from pipeline.storing.decode import decode
 from tests.pipeline.messages import entries
 
 ROUNDS = 4

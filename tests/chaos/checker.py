@@ -10,10 +10,10 @@ from pathlib import Path
 
 from cellherd import topics
 from cellherd.config import load_fleet
-from pipeline.ingest import journal
+from pipeline.decoding.decode import decode
+from pipeline.journal import files
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.influx import InfluxSink, InfluxWriter
-from pipeline.storing.decode import decode
 from tests.chaos import books
 from tests.chaos.books import Item
 from tests.chaos.herd import ENEMY, SERVER, Herd
@@ -223,8 +223,8 @@ def _again(herd: Herd, verdict: Verdict) -> None:
     """All of the journal once more: nothing changes."""
     before, points = _state(herd), herd.gate.points() if herd.gate else 0
     for sink in _sinks(herd):
-        for segment in journal.segments(herd.keeper.kept):
-            sink.write(segment, decode(list(journal.entries(herd.keeper.kept, segment))))
+        for segment in files.segments(herd.keeper.kept):
+            sink.write(segment, decode(list(files.entries(herd.keeper.kept, segment))))
     if _state(herd) != before:
         verdict.replayed += 1
         verdict.wrong.append("the archive changed when the journal was applied again")

@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from cellherd import topics, wire
-from pipeline.ingest import journal
-from pipeline.ingest.entry import Entry
+from pipeline.journal import files
+from pipeline.journal.entry import Entry
 
 EVERY_S = 0.1
 """A segment lives for seconds before it is sealed."""
@@ -43,8 +43,8 @@ class Keeper:
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """All that was ever journalled, in order, with the segment's number; the ingester has ended."""
         self.look(ended=True)
-        for number in journal.segments(self.kept):
-            for entry in journal.entries(self.kept, number):
+        for number in files.segments(self.kept):
+            for entry in files.entries(self.kept, number):
                 yield number, entry
 
     def _run(self) -> None:
@@ -60,7 +60,7 @@ class Keeper:
                 with suppress(FileExistsError):
                     if not (self.kept / path.name).exists():
                         os.link(path, self._near / path.name)
-        linked = journal.segments(self._near)
+        linked = files.segments(self._near)
         for number in linked if ended else linked[:-1]:
             link = self._near / f"{number:012}.journal"
             draft = self.kept / f"{link.name}.draft"

@@ -24,9 +24,9 @@ from cellherd.config import FleetConfig
 from collectors import orders
 from collectors.outbox import Outbox
 from collectors.sender import Sender
-from pipeline.ingest import journal
 from pipeline.ingest.service import Ingester
 from pipeline.ingest.subscriber import Line, Message
+from pipeline.journal import files
 from tests.chaos.forgetful import Disk, PowerCutError, watched, why_not
 from tests.chaos.keeper import lines
 from tests.collectors.outboxes import MIB, HandClock, reading
@@ -66,9 +66,9 @@ class Store:
         self.upto = upto
 
     def take(self, folder: Path) -> None:
-        for number in journal.segments(folder):
+        for number in files.segments(folder):
             if self.at < number <= self.upto:
-                for entry in journal.entries(folder, number):
+                for entry in files.entries(folder, number):
                     self.rows.update(contents(entry).items())
                 self.at = number
         self.moved(self.at)
@@ -96,7 +96,7 @@ class PowerCuts(RuleBasedStateMachine):
         noted = self.last.enter_context(watched(self.edge_disk, self.server_disk))
         self.now, self.clock = 1.0, HandClock()
         for patch in (
-            mock.patch("pipeline.ingest.journal.os", noted),
+            mock.patch("pipeline.journal.files.os", noted),
             mock.patch("cellherd.paths.os", noted),
             mock.patch("pipeline.ingest.committer.monotonic", self.monotonic),
             mock.patch("pipeline.ingest.service.Subscriber", Deaf),
@@ -224,9 +224,9 @@ class PowerCuts(RuleBasedStateMachine):
     def durable(self) -> Counter[tuple[Key, tuple[str, str, object]]]:
         """Rows in the store, and in the journal behind it."""
         folder, found = self.server_disk.folder / "journal", self.store.rows.copy()
-        for number in journal.segments(folder):
+        for number in files.segments(folder):
             if number > self.store.at:
-                for entry in journal.entries(folder, number):
+                for entry in files.entries(folder, number):
                     found.update(contents(entry).items())
         return found
 

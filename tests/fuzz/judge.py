@@ -18,7 +18,7 @@ from collectors.drivers import driver
 from collectors.events import Device
 from collectors.kernel import Chunk
 from collectors.notices import Notices
-from pipeline.storing import records
+from pipeline.decoding import records
 
 SOURCE = ("ab" * 16, "cd" * 8)
 BOOT = "0badcafe"

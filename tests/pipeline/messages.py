@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cellherd import topics, wire
 from cellherd.wire import Line, Source
-from pipeline.ingest.entry import Entry
+from pipeline.journal.entry import Entry
 
 T0 = 1_763_700_000_000
 """2025-11-21 04:40 UTC."""

@@ -21,10 +21,10 @@ from pipeline.alerts.channel import Message
 from pipeline.alerts.notifier import Notifier
 from pipeline.alerts.outbox import Outbox
 from pipeline.alerts.sender import Sender
+from pipeline.decoding.decode import Decoded
 from pipeline.live.absence import Link
 from pipeline.live.sink import LiveSink
 from pipeline.live.store import LiveStore, recent
-from pipeline.storing.decode import Decoded
 from tests.pipeline.fleets import MIDNIGHT, frame
 from tests.pipeline.scenes import record, rows
 

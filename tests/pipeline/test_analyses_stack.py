@@ -13,8 +13,8 @@ from pipeline.analyses.stack_month import stack_month
 from pipeline.analyses.stack_sums import stack_sums
 from pipeline.chemistry import LFP as CURVE
 from pipeline.limits import LFP
-from pipeline.nightly.parts import Where
 from pipeline.nightly.stacks import out_of_line
+from pipeline.nightly.store import Where
 from pipeline.quality import Quality
 from pipeline.schema import STACK_DAY, TABLES
 from tests.pipeline.fleets import DAY, MINUTE, lived, reading

@@ -9,11 +9,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from polars.testing import assert_frame_equal
 
+from pipeline.decoding.decode import decode
 from pipeline.schema import TABLES
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.upkeep import compact
-from pipeline.storing.decode import decode
 from tests.pipeline.messages import T0, entries
 
 DAY = date(2025, 11, 21)

@@ -13,10 +13,10 @@ from cellherd import topics, wire
 from cellherd.clock import EARLIEST
 from cellherd.reading import SCALARS
 from cellherd.wire import Line, Source
-from pipeline.ingest.entry import Entry
+from pipeline.decoding import columns
+from pipeline.decoding.decode import Decoded, decode
+from pipeline.journal.entry import Entry
 from pipeline.schema import TABLES
-from pipeline.storing import columns
-from pipeline.storing.decode import Decoded, decode
 from tests.pipeline.messages import T0, entries, message, source
 
 ARRIVAL = T0 + 60_000

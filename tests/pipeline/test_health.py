@@ -16,10 +16,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cellherd.settings import FleetConfig
-from pipeline.ingest import journal as journals
 from pipeline.ingest.health import STILL_MS, metrics, reasons, resident
-from pipeline.ingest.journal import Journal, JournalFull
 from pipeline.ingest.pages import Pages
+from pipeline.journal import files
+from pipeline.journal.files import Journal, JournalFull
 from tests.pipeline.plain_edge import NOW, free_port
 from tests.pipeline.test_ingest import ListSink, archived, edge, fleet, intake, process, until
 from tests.pipeline.test_journal import entry
@@ -134,7 +134,7 @@ def test_the_memory_of_a_process_that_is_gone_is_none() -> None:
 def test_a_journal_leaves_the_reserve_of_its_disk_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [2**20]
     disk = SimpleNamespace(f_bavail=0, f_frsize=1)
-    monkeypatch.setattr(journals.os, "statvfs", lambda _: SimpleNamespace(**vars(disk) | {"f_bavail": free[0]}))
+    monkeypatch.setattr(files.os, "statvfs", lambda _: SimpleNamespace(**vars(disk) | {"f_bavail": free[0]}))
     journal = Journal(tmp_path, reserve=2**20)
     with pytest.raises(JournalFull, match="has 1 MB left: make room"):
         journal.append([entry(1)])

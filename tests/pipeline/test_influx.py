@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellherd.settings import Influx, Site
+from pipeline.decoding.decode import decode
 from pipeline.schema import TABLES
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.lines import edge_lines, fault_lines, finding_lines, lines, module_day_lines, module_lines
-from pipeline.storing.decode import decode
 from tests.fakes.listening import listening
 from tests.pipeline.messages import T0, entries
 from tests.services import Service, free_port

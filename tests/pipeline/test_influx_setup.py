@@ -20,10 +20,9 @@ from cellherd.errors import CellherdError
 from cellherd.settings import FleetConfig, Influx, Site
 from pipeline.alerts.ledger import opened
 from pipeline.commands_influx import setup
-from pipeline.ingest import server_points
-from pipeline.ingest.deadletters import DeadLetters
-from pipeline.ingest.edge_points import again, frame
-from pipeline.ingest.edges import Edges
+from pipeline.decoding.decode import decode
+from pipeline.edges import Edges
+from pipeline.journal.deadletters import DeadLetters
 from pipeline.nightly.diary import Diary
 from pipeline.nightly.morning import to_influx
 from pipeline.schema import TABLES
@@ -31,7 +30,8 @@ from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.influx_setup import Server, Wanted
 from pipeline.stores.lines import edge_lines
-from pipeline.storing.decode import decode
+from pipeline.storing import server_points
+from pipeline.storing.edge_points import again, frame
 from pipeline.storing.process import influx_sinks
 from pipeline.storing.storeroom import Task
 from tests.fakes.influxdb2 import ADMIN, Fake, influxdb2

@@ -23,14 +23,14 @@ import pytest
 from cellherd import topics, wire
 from cellherd.errors import CellherdError
 from cellherd.settings import ArchiveStore, FleetConfig
+from pipeline.decoding.decode import Decoded
 from pipeline.ingest import committer
 from pipeline.ingest.broker import EmbeddedBroker, edge_credentials
-from pipeline.ingest.deadletters import DeadLetters
 from pipeline.ingest.service import Ingester
 from pipeline.ingest.subscriber import Line
+from pipeline.journal.deadletters import DeadLetters
 from pipeline.stores.archive import Archive
 from pipeline.storing import storeroom
-from pipeline.storing.decode import Decoded
 from pipeline.storing.sinks import Feeders, Segments, Sink
 from pipeline.storing.storeroom import Storeroom
 from tests.pipeline.plain_edge import NOW, PlainEdge, free_port, reading

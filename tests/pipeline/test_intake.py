@@ -13,10 +13,7 @@ from hypothesis import strategies as st
 from cellherd import topics, wire
 from cellherd.errors import BadPayload
 from cellherd.settings import Site
-from pipeline.ingest.deadletters import DeadLetters
-from pipeline.ingest.edge_points import frame
-from pipeline.ingest.edges import Edges
-from pipeline.ingest.entry import Dead, Entry
+from pipeline.edges import Edges
 from pipeline.ingest.envelope import open_envelope
 from pipeline.ingest.identity import LAPSE_MS, Identity, usable
 from pipeline.ingest.intake import Intake
@@ -24,6 +21,9 @@ from pipeline.ingest.intervals import Intervals
 from pipeline.ingest.ledger import BOOTS, Ledger
 from pipeline.ingest.receipts import MOST, Receipts
 from pipeline.ingest.subscriber import Line, Message, Subscriber
+from pipeline.journal.deadletters import DeadLetters
+from pipeline.journal.entry import Dead, Entry
+from pipeline.storing.edge_points import frame
 from tests.pipeline.plain_edge import NOW, reading
 
 STREAM, EPOCH = "5" * 32, "e" * 16

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest.entry import Entry
-from pipeline.ingest.journal import Journal, JournalFull, entries, next_segment, segments
+from pipeline.journal.entry import Entry
+from pipeline.journal.files import Journal, JournalFull, entries, next_segment, segments
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ENTRIES = st.builds(

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.decoding.decode import Decoded
 from pipeline.live.events import Event
 from pipeline.live.replay import found_again, missing, replay
 from pipeline.live.sink import LiveSink, to_archive
@@ -20,7 +21,6 @@ from pipeline.live.store import LiveStore, late_days, queue_events, recent
 from pipeline.schema import TABLES
 from pipeline.stores.archive import Archive
 from pipeline.stores.errors import StoreAway
-from pipeline.storing.decode import Decoded
 from tests.pipeline.fleets import DAY, MIDNIGHT, frame
 from tests.pipeline.scenes import rows, scenes
 

@@ -9,8 +9,8 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from pipeline.nightly.parts import Where
 from pipeline.nightly.site_day import Site, nightly
+from pipeline.nightly.store import Where
 from pipeline.validation.replay import Memory
 from tests.bench.nightly import faded, moved_back
 from tests.pipeline.cycling import World, days

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cellherd import topics
+from pipeline.edges import Edge
 from pipeline.ingest import replays
-from pipeline.ingest.edges import Edge
 from pipeline.ingest.intake import Intake
 from pipeline.ingest.intervals import Intervals, holes
 from pipeline.ingest.ledger import Ledger

@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 from cellherd.settings import ArchiveStore, Table
 from pipeline.commands_archive import show
 from pipeline.commands_archive import upkeep as command
+from pipeline.decoding.decode import decode
 from pipeline.schema import READING_60S, TABLES
 from pipeline.stores.archive import Archive
 from pipeline.stores.durable import mend
 from pipeline.stores.minutes import minutes
 from pipeline.stores.upkeep import FORGET_HOURS, compact, held, thin, upkeep
-from pipeline.storing.decode import decode
 from tests.pipeline.fleets import DAY, MINUTE, frame, reading
 from tests.pipeline.messages import entries
 

@@ -18,10 +18,10 @@ from cellherd.clock import EARLIEST, LATEST_AHEAD
 from cellherd.errors import BadPayload
 from cellherd.topics import Topic
 from cellherd.wire import MAX_OUT, inflate
-from pipeline.ingest.entry import Dead, Entry
+from pipeline.decoding import columns, records
+from pipeline.decoding.columns import Message
+from pipeline.journal.entry import Dead, Entry
 from pipeline.schema import PLACE, TABLES, Schema
-from pipeline.storing import columns, records
-from pipeline.storing.columns import Message
 
 _MESSAGES = 256
 _ROWS = 8192

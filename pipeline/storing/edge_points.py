@@ -11,12 +11,12 @@ from time import time_ns
 import polars as pl
 
 from cellherd.settings import Site
-from pipeline.ingest import server_points
-from pipeline.ingest.deadletters import DeadLetters
-from pipeline.ingest.edges import Edges, number
+from pipeline.edges import Edges, number
+from pipeline.journal.deadletters import DeadLetters
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.lines import edge_lines, server_lines
+from pipeline.storing import server_points
 
 EVERY_S = 10.0
 LONGEST = 40

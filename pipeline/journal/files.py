@@ -18,7 +18,7 @@ from time import monotonic, time
 
 from cellherd.errors import CellherdError
 from cellherd.failpoint import failpoint
-from pipeline.ingest.entry import Entry
+from pipeline.journal.entry import Entry
 
 MARK = b"CHJ1"
 _FRAME = struct.Struct("<4sII")  # mark, length, crc

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from pipeline.ingest.entry import Dead, Entry
+from pipeline.journal.entry import Dead, Entry
 
 CAP = 2**28
 """Bytes kept; above it the oldest of the loudest edge go first, counted."""
