@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from typing import TypeAlias
 
+from cellherd.runs import Run
 from collectors import witness
 from collectors.entries import About, Numbered, checksum
 from collectors.spool import CHUNK, COLUMNS, Spool
-from collectors.witness import Run, forget, gone, keep_spare, recount
+from collectors.witness import forget, gone, keep_spare, recount
 
 Kept: TypeAlias = tuple[Numbered, int, str]
 """A row, its state and the text of its body."""

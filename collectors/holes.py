@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from cellherd.runs import Run
 from collectors.adoption import Opening, openings
 from collectors.entries import About, Entry, Instant, about_edge, gap
 from collectors.spool import COLUMNS, Spool
-from collectors.witness import Run, forget, gone
+from collectors.witness import forget, gone
 
 MOST = 500
 """Records for one module and epoch; of more, neighbours become one: it bounds their numbers and has all their slots."""

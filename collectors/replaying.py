@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cellherd.runs import Run
 from collectors.entries import Entry, Instant, Numbered
 from collectors.holes import Place, no_longer
 from collectors.spool import Spool
-from collectors.witness import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,14 @@ from typing import TypeGuard
 
 from cellherd.clock import Clock
 from cellherd.failpoint import failpoint
-from cellherd.paths import sync_folder
+from cellherd.paths import sync
 from cellherd.reading import KINDS
+from cellherd.runs import Run
 from collectors.adoption import Kept, Opening, adopt
 from collectors.carve import TABLE_LEAF, Pages, Value, records
 from collectors.entries import About, Numbered, checksum
 from collectors.spool import Identity, Spool
-from collectors.witness import REFUSED, SAFE, WAITING, Run, line_sum, read_roll, read_spare, recount, sum_of
+from collectors.witness import REFUSED, SAFE, WAITING, line_sum, read_roll, read_spare, recount, sum_of
 
 PARTS = ("", "-wal", "-shm")
 ASIDE_BYTES = 8 * 2**20
@@ -73,7 +74,7 @@ def put_aside(path: Path) -> None:
         aside.unlink(missing_ok=True)
         if part.exists():
             part.replace(aside)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def new_of(path: Path) -> Path:
@@ -116,9 +117,9 @@ def finish(path: Path) -> None:
     """Put the new file, closed and complete, in the place of the damaged one. Raises OSError."""
     new = new_of(path)
     failpoint("salvage.before_rename")
-    _sync(new)
+    sync(new)
     new.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
     _cut(broken_of(path))
 
 
@@ -218,14 +219,6 @@ def _is_about(values: list[Value]) -> TypeGuard[list[str | int]]:
     return all(isinstance(t, str) for t in texts) and type(ts) is type(bt) is int and values[2] in KINDS
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _cut(broken: Path) -> None:
     """Keep only so much of the damaged file that the disk's bound holds."""
     with suppress(OSError):
@@ -251,6 +244,6 @@ def write_identity(path: Path, identity: Identity) -> None:
     with suppress(OSError):
         new = path.with_name(path.name + ".new")
         new.write_text(json.dumps({"stream": identity[0], "client": identity[1]}))
-        _sync(new)
+        sync(new)
         new.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)

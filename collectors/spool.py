@@ -10,7 +10,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeAlias
 
-from cellherd.paths import sync_folder
+from cellherd.paths import sync
+from cellherd.runs import runs_of
 from collectors import tables, wal, witness
 from collectors.entries import About, Instant, Numbered, checksum, compact
 from collectors.witness import SAFE, SETTLED, WAITING
@@ -51,7 +52,7 @@ class Spool:
             # After a failed fsync the kernel may hold pages for clean that never reached the disk: write them anew.
             self._db.execute("pragma wal_checkpoint(truncate)")
             if path is not None:
-                sync_folder(path.parent)
+                sync(path.parent)
         except (sqlite3.Error, OSError):
             self._db.close()
             raise
@@ -281,7 +282,7 @@ class Spool:
 
     def _delete(self, epoch: Epoch, seqs: Sequence[int]) -> None:
         self._db.executemany("delete from row where n=? and seq=?", ((epoch.n, seq) for seq in seqs))
-        for first, last in witness.runs_of(seqs):
+        for first, last in runs_of(seqs):
             witness.forget(self._db.execute, epoch.n, first, last)
         self._save(epoch)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from collectors.witness import REFUSED, SAFE, Ask, forget, recount, runs_of
+from cellherd.runs import runs_of
+from collectors.witness import REFUSED, SAFE, Ask, forget, recount
 
 PAGE = 4096
 VERSION = 1

@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, TypeAlias
 
+from cellherd.runs import Run, runs_of
 from collectors.entries import About, Numbered, compact
 
 Ask: TypeAlias = Callable[..., sqlite3.Cursor]
 """Runs one statement of the file."""
-Run: TypeAlias = tuple[int, int]
-"""First and last number of a run, both in it."""
 Line: TypeAlias = tuple[int, str, int, int, int]
 """What changes of an epoch: its place, id, last number, mark, waiting rows."""
 
@@ -36,19 +35,6 @@ def sum_of(*values: object) -> int:
 def damaged(what: str) -> sqlite3.DatabaseError:
     """The error that lets the file be salvaged."""
     return sqlite3.DatabaseError(f"the file contradicts itself: {what}")
-
-
-def runs_of(numbers: Iterable[int]) -> Iterator[Run]:
-    """Numbers in rising order as runs."""
-    first = last = None
-    for number in numbers:
-        if last is None or first is None or number != last + 1:
-            if last is not None and first is not None:
-                yield first, last
-            first = number
-        last = number
-    if last is not None and first is not None:
-        yield first, last
 
 
 def forget(ask: Ask, n: int, first: int, last: int) -> None:

@@ -6,8 +6,7 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
-Run = tuple[int, int]
-"""First and last number of a run, both in it."""
+from cellherd.runs import Run, runs_of
 
 
 class Intervals:
@@ -99,16 +98,3 @@ def holes(last: int, *known: Intervals) -> Iterator[Run]:
         ends = [begins - 1 for one in known if (begins := one.begins(at)) is not None]
         yield at, min([last, *ends])
         at = min([last, *ends]) + 1
-
-
-def runs_of(numbers: Iterable[int]) -> Iterator[Run]:
-    """Join neighbours that follow one another into runs, in the order given."""
-    first = last = None
-    for number in numbers:
-        if first is None or last is None or number != last + 1:
-            if first is not None and last is not None:
-                yield first, last
-            first = number
-        last = number
-    if first is not None and last is not None:
-        yield first, last

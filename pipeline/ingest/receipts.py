@@ -8,7 +8,8 @@ from math import inf
 import msgspec
 
 from cellherd import topics, wire
-from pipeline.ingest.intervals import Intervals, Run
+from cellherd.runs import Run
+from pipeline.ingest.intervals import Intervals
 
 Source = tuple[str, str, str]
 """Edge, stream, epoch: whose numbers these are."""

@@ -129,7 +129,7 @@ class Journal:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(_path(self.folder, self.number), flags, 0o600)
         self._opened = monotonic()
-        sync_folder(self.folder)
+        sync(self.folder)
         return self._file
 
     def _abandon(self, file: int) -> None:
@@ -217,7 +217,7 @@ def _decode(body: bytes) -> Iterator[Entry]:
         yield Entry(topic, body[payload_at:at], arrival, site, unit, None if offset == _UNKNOWN else offset, skip)
 
 
-def sync_folder(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Make the names of new files in a folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from cellherd.paths import sync
+
 LOOKED_AT = 100
 """Commits at the end of a log that may be newer than the last flush: as many as lie between two checkpoints."""
 _PARQUET = b"PAR1"
@@ -39,7 +41,7 @@ def sync_checkpoint(root: Path, version: int) -> None:
 def sync_folders(leaf: Path) -> None:
     """Flush a new folder and the names of it and its parents."""
     for folder in (leaf, *leaf.parents):
-        _sync(folder)
+        sync(folder)
 
 
 def mend(root: Path) -> int:
@@ -62,7 +64,7 @@ def mend(root: Path) -> int:
     taken_back = [version for version in recent if version >= torn]
     for version in reversed(taken_back):  # the last first: a crash in between leaves a log without a hole
         _entry(root, version).rename(_entry(root, version).with_suffix(".torn"))
-    _sync(folder)
+    sync(folder)
     log.warning("%s: %d commits torn by a power cut are taken back, from %d on", root, len(taken_back), torn)
     return len(taken_back)
 
@@ -91,7 +93,7 @@ def _mend_checkpoints(folder: Path) -> None:
     if torn or (pointer.exists() and not pointer.read_bytes().strip(b"\0 \n")):
         for path in (*torn, pointer):
             path.unlink(missing_ok=True)
-        _sync(folder)
+        sync(folder)
         log.warning("%s: a checkpoint torn by a power cut is thrown away", folder)
 
 
@@ -115,14 +117,6 @@ def _added(entry: Path) -> Iterable[str]:
 def _sync_all(files: list[Path]) -> None:
     there = [file for file in files if file.exists()]
     for file in there:
-        _sync(file)
+        sync(file)
     for folder in {parent for file in there for parent in (file.parent, file.parent.parent)}:
-        _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(folder)

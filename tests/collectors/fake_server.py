@@ -11,6 +11,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cellherd import topics, wire
+from cellherd.runs import runs_of
 
 Key = tuple[str, int]
 
@@ -66,7 +67,7 @@ class FakeServer:
 
     def give_receipts(self) -> None:
         for epoch in {epoch for epoch, _ in self.came}:
-            runs = runs_of(sorted(seq for known, seq in self.came if known == epoch))
+            runs = [*runs_of(sorted(seq for known, seq in self.came if known == epoch))]
             upto = runs.pop(0)[1] if runs[0][0] == 1 else 0
             self.say("receipt", {"epoch": epoch, "upto": upto, "also": runs[:64], "bad": [], "srv_ts": 1})
 
@@ -81,14 +82,3 @@ class FakeServer:
 
 def void(_: object) -> None:
     """For callbacks that must give nothing back."""
-
-
-def runs_of(seqs: list[int]) -> list[list[int]]:
-    """The same numbers as [first, last] of each run."""
-    runs: list[list[int]] = []
-    for seq in seqs:
-        if runs and runs[-1][1] == seq - 1:
-            runs[-1][1] = seq
-        else:
-            runs.append([seq, seq])
-    return runs

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest.intervals import Intervals, runs_of
+from cellherd.runs import runs_of
+from pipeline.ingest.intervals import Intervals
 
 SMALL_RUNS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8)).map(lambda run: (run[0], run[0] + run[1])))
 
