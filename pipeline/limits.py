@@ -274,29 +274,19 @@ PROFILES: dict[str, Limits] = {
     "lfp": LFP,
     # Sloped curves: voltage says more about SOC, so the spread is the same everywhere.
     "nmc": Limits(
-        top_mv=4100,
-        bottom_mv=3500,
-        knee_mv=3300,
-        plateau_mv=(3600, 3900),
-        mid_mv=(3500, 4100),
-        cell_mv=(1500, 4350),
-        full_mv=4050,
+        top_mv=4100, bottom_mv=3500, knee_mv=3300, full_mv=4050,
+        plateau_mv=(3600, 3900), mid_mv=(3500, 4100), cell_mv=(1500, 4350),
         roots=Roots(healthy_mv=4120, overcharged_mv=4200, charged_mv=3350, empty_mv=3200),
         doubts=Doubts(full_mv=4180, empty_mv=3150, nearly_mv=3300),
         mismatch=Mismatch(top_lag=0.015, top_far=0.02),  # 10 mV, within which balancers rest, are 1 % up there
     ),
     "lto": Limits(
-        top_mv=2600,
-        bottom_mv=2150,
-        knee_mv=2000,
-        plateau_mv=(2250, 2450),
-        mid_mv=(2150, 2500),
-        cell_mv=(1000, 3000),
-        full_mv=2550,
+        top_mv=2600, bottom_mv=2150, knee_mv=2000, full_mv=2550,
+        plateau_mv=(2250, 2450), mid_mv=(2150, 2500), cell_mv=(1000, 3000),
         roots=Roots(healthy_mv=2650, overcharged_mv=2750, charged_mv=2050, empty_mv=1900),
         doubts=Doubts(full_mv=2700, empty_mv=1900, nearly_mv=1950),
     ),
-}
+}  # fmt: skip
 """Limits by chemistry; what has no profile of its own is taken for LFP."""
 
 
