@@ -152,9 +152,14 @@ def quantity(value: float, unit: str | None, language: str = ENGLISH) -> str:
     """A number with a unit that people use: quantity(231, "0.1 degC") is "23.1 °C"."""
     if unit == "years":
         return _years(value, language)
-    factor, shown, decimals = UNITS.get(unit or "", (1, unit or "", 0 if float(value).is_integer() else 2))
+    factor, shown, decimals = UNITS.get(unit or "", (1, unit or "", _decimals(float(value))))
     shown = say(language, shown) if unit == "count" else shown
     return f"{decimal(f'{value * factor:.{decimals}f}', language)} {shown}".strip()
+
+
+def _decimals(value: float) -> int:
+    """As many as three digits need: nothing that we work out is known better."""
+    return 0 if round(value, 2).is_integer() else max(0, 2 - len(str(int(abs(value)))) + 1)
 
 
 def _years(value: float, language: str) -> str:
