@@ -29,7 +29,7 @@ name = "The barn"
 def place(tmp_path: Path) -> Path:
     """A fleet of one module whose third cell ran ahead near full on 2026-06-01."""
     (tmp_path / "fleet.toml").write_text(FLEET)
-    rows = [reading(n * MINUTE, (3450, 3450, 3650 if 600 < n < 660 else 3450, 3450), soc_pm=1000) for n in range(660)]
+    rows = [reading(n * MINUTE, (3450, 3450, 3710 if 600 < n < 660 else 3450, 3450), soc_pm=1000) for n in range(660)]
     Archive(str(tmp_path / "archive")).append("reading", frame(rows[600:]), app_id="ingest", version=1)
     return tmp_path
 
@@ -47,14 +47,14 @@ def test_a_day_is_worked_through_and_told_in_plain_words(place: Path) -> None:
     assert "2026-06-01: modules 1, findings 1" in result.output
     assert "The barn, stack s1, module m1, cell 3" in result.output
     assert catalogue()["top_of_charge_drift"].title in result.output
-    assert "205 mV (limit 150 mV)" in result.output
+    assert "265 mV (limit 250 mV)" in result.output
 
 
 def test_the_numbers_behind_a_verdict_can_be_read(place: Path) -> None:
     run(place, "--day", "2026-06-01")
     output = run(place, "--day", "2026-06-01", "--explain", "s1/m1").output
     assert "barn/s1/m1 (unit u1) on 2026-06-01" in output
-    assert "3.650 V" in output
+    assert "3.710 V" in output
     assert "finding, cell 3" in output
     assert "same cell highest near full" in output
     assert "readings are missing" in output
