@@ -6,6 +6,7 @@ A point of a night's table stands at noon UTC of the site's own date. `mean` bec
 from __future__ import annotations
 
 from dashboards.asking import INTERVAL, Ask, Column, How, Where
+from dashboards.datasets import Dataset
 
 FLEET = (Where("installer", "=~", "$installer"), Where("site", "=~", "$site"))
 SITE = (Where("site", "=", "$site"),)
@@ -54,3 +55,18 @@ def unseen(name: str, *whose: Where) -> Ask:
     mine = (Where("analysis", "=", name), *(whose or FLEET))
     last = Ask("finding", one("status", "last", "status"), mine, PLACE, back=LATEST)
     return Ask(last, one("n", "count", "status"), (Where("status", "=", "not_observable"),))
+
+
+def fault_log(name: str, where: tuple[Where, ...], *place: str) -> Dataset:
+    """Faults as they came and went, the newest first; `place` are the columns that tell whose."""
+    cell = Column("cell", "raw", "cell", plus=1)
+    columns = (*raw(*place, "fault", "active", "text", "code"), cell, *raw("value"))
+    return Dataset(
+        name,
+        Ask("fault", columns, where, newest=200),
+        "none",
+        "The last 200 times that a fault came or went; `code` is the maker's own.",
+        NONE_NEEDED,
+        may_be_empty=True,
+        table=True,
+    )
