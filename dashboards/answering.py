@@ -28,10 +28,18 @@ class Shown:
 
     def filled(self, influxql: str) -> str:
         """InfluxQL with Grafana's variables filled in."""
-        text = influxql.replace("${__to}", str(self.end)).replace(INTERVAL, self.width)
+        text = influxql.replace("${__to}", str(self.end)).replace("${__from}", str(self.start))
+        text = text.replace(INTERVAL, self.width)
         text = text.replace("$timeFilter", f"time >= {self.start}ms AND time <= {self.end}ms")
         text = re.sub(r"\$\{(\w+):regex\}", lambda m: re.escape(self.chosen.get(m[1], "")) or ".*", text)
         return re.sub(r"\$(\w+)", lambda m: self.chosen.get(m[1], ""), text)
+
+    def span(self, ask: Ask) -> tuple[int, int]:
+        """First and last ms of what a question is about."""
+        middle = (self.start + self.end + 1) // 2
+        if ask.half:
+            return (self.start, middle - 1) if ask.half == "first" else (middle, self.end)
+        return self.end - milliseconds(ask.back) + 1 if ask.back else self.start, self.end
 
 
 def milliseconds(width: str) -> int:
@@ -41,11 +49,10 @@ def milliseconds(width: str) -> int:
 
 def answer(ask: Ask, points: Points, shown: Shown) -> pl.DataFrame:
     """The answer: `ts` (UTC ms), the tags asked by, and the columns. Empty buckets are left out."""
-    begin = shown.end - milliseconds(ask.back) + 1 if ask.back else shown.start
-    if isinstance(ask.of, Ask):
-        source = answer(ask.of, points, shown)
+    if not isinstance(ask.of, str):
+        source = pl.concat([answer(inner, points, shown) for inner in ask.asks], how="diagonal_relaxed")
     elif (table := points.get(ask.of)) is not None:
-        source = table.filter(pl.col("ts").is_between(begin, shown.end))
+        source = table.filter(pl.col("ts").is_between(*shown.span(ask)))
     else:
         return pl.DataFrame(schema={"ts": pl.Int64, **dict.fromkeys((*ask.by, *(c.name for c in ask.columns)))})
     for where in ask.where:
@@ -155,6 +162,7 @@ def _column(column: Column, rows: pl.DataFrame) -> list[pl.Expr]:
         "last": values.drop_nulls().last(),
         "share": 100 * values.sum() / pl.col(column.other or column.field).sum() if column.how == "share" else values,
         "power": values.mean() * pl.col(column.other or column.field).mean() if column.how == "power" else values,
+        "bit": values.drop_nulls().last().cast(pl.Int64) & int(column.over) if column.how == "bit" else values,
         "percentile": _percentile(values, column.n),
         "sum": pl.when(values.count() > 0).then(values.sum()),
     }

@@ -1,7 +1,7 @@
 """A question to the measurements (design A.6), as data: written once, it becomes InfluxQL here and Polars next door.
 
-InfluxQL runs on InfluxDB 1, 2 (with a DBRP mapping) and 3. `$timeFilter`, `$__interval` and `$__to` are Grafana's;
-`$site` and its like are the dashboard's choice.
+InfluxQL runs on InfluxDB 1, 2 (with a DBRP mapping) and 3. `$timeFilter`, `$__interval`, `$__from` and `$__to` are
+Grafana's; `$site` and its like are the dashboard's choice.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 How = Literal[
-    "raw", "mean", "max", "min", "last", "sum", "count", "median", "spread", "percentile", "elapsed", "share", "power"
-]
-"""Functions of InfluxQL, but for two: `share` is 100 sum(field) / sum(other), `power` mean(field) mean(other)."""
+    "raw", "mean", "max", "min", "last", "sum", "count", "median", "spread", "percentile", "elapsed", "share", "power",
+    "bit",
+]  # fmt: skip
+"""Functions of InfluxQL, but for three: `share` is 100 sum(field) / sum(other), `power` mean(field) mean(other), `bit`
+1 where the last mask has the bit `over`, else 0."""
 INTERVAL = "$__interval"
+MIDDLE = "${__from}ms + (${__to}ms - ${__from}ms) / 2"
+"""Of the time that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Column:
             "elapsed": f"elapsed({field}, 1m)",
             "share": f'100 * sum({field}) / sum("{self.other}")',
             "power": f'mean({field}) * mean("{self.other}")',
+            "bit": f"(last({field}) & {_number(self.over)})",
         }.get(self.how, f"{self.how}({field})")
         return f'{told}{divided} AS "{self.name}"' if told + divided != f'"{self.name}"' else told
 
@@ -69,30 +74,39 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question. `of` is a measurement or another question; `back` a time before the end of what is shown, in place of
-    all of it; `every` a width of time; `newest` so many rows, the newest first.
+    """A question. `of` is a measurement, another question, or several whose rows are taken together; `back` a time
+    before the end of what is shown, or `half` of it, in place of all of it; `every` a width of time; `newest` so many
+    rows, the newest first.
     """
 
-    of: str | Ask
+    of: str | Ask | tuple[Ask, ...]
     columns: tuple[Column, ...]
     where: tuple[Where, ...] = ()
     by: tuple[str, ...] = ()
     every: str = ""
     fill: Literal["null", "none", "previous"] = "null"
     back: str = ""
+    half: Literal["", "first", "second"] = ""
     newest: int = 0
 
     def influxql(self) -> str:
         """The question as Grafana sends it."""
-        source = f'"{self.of}"' if isinstance(self.of, str) else f"({self.of.influxql()})"
+        source = f'"{self.of}"' if isinstance(self.of, str) else ", ".join(f"({of.influxql()})" for of in self.asks)
         columns = ", ".join(column.influxql() for column in self.columns)
         where = " AND ".join([condition.influxql() for condition in self.where] + self._times())
         parts = [f"SELECT {columns} FROM {source}", f"WHERE {where}" if where else ""]  # noqa: S608 - our own words; Grafana escapes its variables
         return " ".join(filter(None, [*parts, *self._groups()]))
 
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """The questions that it is asked of; none where it is asked of a measurement."""
+        return (self.of,) if isinstance(self.of, Ask) else () if isinstance(self.of, str) else self.of
+
     def _times(self) -> list[str]:
-        if isinstance(self.of, Ask) and not self.every:
+        if self.asks and not self.every:
             return []
+        if self.half:
+            return [f"$timeFilter AND time {'<' if self.half == 'first' else '>='} {MIDDLE}"]
         return [f"time > ${{__to}}ms - {self.back} AND time <= ${{__to}}ms" if self.back else "$timeFilter"]
 
     def _groups(self) -> Iterator[str]:
@@ -107,7 +121,7 @@ class Ask:
 
     def variables(self) -> set[str]:
         """Names of the dashboard's variables that it needs."""
-        inner = self.of.variables() if isinstance(self.of, Ask) else set()
+        inner = {name for ask in self.asks for name in ask.variables()}
         return inner | {str(w.value)[1:] for w in self.where if str(w.value).startswith("$")}
 
 

@@ -52,7 +52,10 @@ class Server:
 
 
 def table(dataset: Dataset, series: list[dict[str, Any]]) -> pl.DataFrame:
-    """InfluxDB's answer as one table: `ts`, tags and columns, without rows that say nothing."""
+    """InfluxDB's answer as one table: `ts`, tags and columns, without rows that say nothing.
+
+    A count of a field that no row has is null there, and 0 here.
+    """
     rows = [
         {**one.get("tags", {}), **dict(zip(["ts", *one["columns"][1:]], values, strict=True))}
         for one in series
@@ -60,10 +63,10 @@ def table(dataset: Dataset, series: list[dict[str, Any]]) -> pl.DataFrame:
     ]
     if not rows:
         return pl.DataFrame()
-    frame = pl.from_dicts(rows, infer_schema_length=None)
     counts = [c.name for c in dataset.ask.columns if c.how == "count"]
+    frame = pl.from_dicts(rows, infer_schema_length=None).with_columns(pl.col(counts).fill_null(0))
     values = [name for name in frame.columns if name not in {"ts", *dataset.ask.by}]
-    seen = [pl.col(n).fill_null(0) > 0 if n in counts else pl.col(n).is_not_null() for n in values]
+    seen = [pl.col(n) > 0 if n in counts else pl.col(n).is_not_null() for n in values]
     return frame.filter(pl.any_horizontal(seen))
 
 

@@ -39,8 +39,8 @@ class Dataset:
     def source(self) -> str:
         """Where it is asked, for those who look behind a panel."""
         of = self.ask
-        while isinstance(of.of, Ask):
-            of = of.of
+        while not isinstance(of.of, str):
+            of = of.asks[0]
         return of.of
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from grafanalib.core import Dashboard
 
-from dashboards.drawing import LEGEND, asked, column, curve, interval, places, stat, table
+from dashboards.drawing import column, curve, interval, places, scatter, stat, table
 from dashboards.frame import MANY, Page, page
 from dashboards.layout import Line
 from dashboards.panels import PLAIN, UNKNOWN, Viz, of_column, steps
@@ -81,21 +81,5 @@ def _band() -> Viz:
 
 
 def _cycles() -> Viz:
-    custom = {
-        "show": "points",
-        "pointSize": {"fixed": 6},
-        "axisPlacement": "auto",
-        "scaleDistribution": {"type": "linear"},
-    }
-    series = [
-        {"x": {"matcher": {"id": "byName", "options": "cycles"}}, "y": {"matcher": {"id": "byName", "options": "soh"}}}
-    ]
-    options = {"mapping": "manual", "series": series, "legend": LEGEND, "tooltip": {"mode": "single", "sort": "none"}}
-    axes = [column("cycles", "full cycles", "none"), column("soh", "health", "percent")]
-    return Viz(
-        viz="xychart",
-        options=options,
-        custom=custom,
-        overrides=axes,
-        **asked("Health against cycles", ASKED["health_cycles"]),
-    )
+    axes = column("cycles", "full cycles", "none"), column("soh", "health", "percent")
+    return scatter("Health against cycles", ASKED["health_cycles"], *axes, size=6)

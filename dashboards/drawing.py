@@ -86,10 +86,10 @@ def judged(title: str, datasets: Mapping[int, Dataset]) -> Viz:
     return stat(title, *datasets.values(), aliases=names, overrides=fixed, bounds={"noValue": "0"}, limits=PLAIN)
 
 
-def states(title: str, dataset: Dataset, *, alias: str, mappings: list[Json], **more: Any) -> Viz:
-    """A row for each thing, coloured by its state over time."""
+def states(title: str, dataset: Dataset, *, alias: str, mappings: list[Json], most: int = 20, **more: Any) -> Viz:
+    """A row for each thing, coloured by its state over time; `most` rows at once."""
     options = {"showValue": "never", "rowHeight": 0.8, "mergeValues": True, "legend": NO_LEGEND}
-    options |= {"tooltip": {"mode": "single", "sort": "none"}, "alignValue": "left", "perPage": 20}
+    options |= {"tooltip": {"mode": "single", "sort": "none"}, "alignValue": "left", "perPage": most}
     custom = {"lineWidth": 0, "fillOpacity": 85}
     return Viz(
         viz="state-timeline",
@@ -141,6 +141,15 @@ def gauges(title: str, dataset: Dataset, **more: Any) -> Viz:
         "maxVizHeight": 300,
     }
     return Viz(viz="bargauge", options=options, **asked(title, dataset, alias="$tag_cell"), **more)
+
+
+def scatter(title: str, dataset: Dataset, x: Json, y: Json, size: int) -> Viz:
+    """A point of `size` pixels for each row; `x` and `y` are the columns of its axes."""
+    axes = {name: {"matcher": axis["matcher"]} for name, axis in (("x", x), ("y", y))}
+    options = {"mapping": "manual", "series": [axes], "legend": LEGEND, "tooltip": {"mode": "single", "sort": "none"}}
+    custom = {"show": "points", "pointSize": {"fixed": size}, "axisPlacement": "auto"}
+    custom |= {"scaleDistribution": {"type": "linear"}}
+    return Viz(viz="xychart", options=options, custom=custom, overrides=[x, y], **asked(title, dataset))
 
 
 def table(

@@ -46,6 +46,7 @@ def _lines() -> list[Line]:
                 "minutes": histogram("How long they last", ASKED["lockout_minutes"], 10, bounds=NONE),
             },
         ),
+        (8, {"halves": _halves()}),
         (11, {"sessions": _sessions()}),
     ]
 
@@ -60,6 +61,20 @@ def _repeats() -> Viz:
         column("together", "together", "m", 90, decimals=0),
         column("typical", "typical", "m", 90, decimals=0),
         by="times",
+        bounds=NONE,
+    )
+
+
+def _halves() -> Viz:
+    return table(
+        "Before and after a repair (in the middle of the time shown)",
+        ASKED["lockout_halves"],
+        *places(),
+        column("times before", "lockouts before", decimals=0, noValue="0"),
+        column("times after", "lockouts after", decimals=0, noValue="0"),
+        column("together before", "locked out before", "m", decimals=0, noValue="0"),
+        column("together after", "locked out after", "m", decimals=0, noValue="0"),
+        by="lockouts before",
         bounds=NONE,
     )
 

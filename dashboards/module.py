@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from grafanalib.core import Dashboard
 
-from dashboards.drawing import curve, stat, states, table
+from dashboards.drawing import column, curve, scatter, stat, states, table
 from dashboards.frame import ONE, Page, page
 from dashboards.layout import Line
-from dashboards.panels import PLAIN, Json, Viz, active, fault_names, of_column, steps
-from dashboards.questions.module import ASKED, CELL_NAMES
+from dashboards.panels import PLAIN, Json, Viz, active, balances, fault_names, of_column, steps
+from dashboards.questions.module import ASKED, BALANCED, CELL_NAMES
 from dashboards.site import came_and_went, verdict
 
 ABOUT = Page("fleet-module", "One module: its cells, current, charge, temperatures and faults.", ONE, "now-48h", "1m")
@@ -45,6 +45,7 @@ def _lines() -> list[Line]:
                 "temperatures": curve("Temperatures", ASKED["temperatures"], decimals=1),
             },
         ),
+        (10, {"spread_soc": _spread_soc(), "balancing": _balancing()}),
         (7, {"faults": _standing()}),
         (9, {"fault_log": came_and_went(ASKED["fault_log"])}),
     ]
@@ -53,6 +54,30 @@ def _lines() -> list[Line]:
 def _unsaid() -> tuple[Json, ...]:
     """Site, stack and module stand above already."""
     return tuple(of_column(name, {"custom.hidden": True}) for name in ONE)
+
+
+def _spread_soc() -> Viz:
+    axes = column("SOC", "state of charge", "percent"), column("spread", "spread", "mvolt", decimals=0)
+    return scatter("Spread against charge", ASKED["spread_soc"], *axes, size=3)
+
+
+def _balancing() -> Viz:
+    """A row must stay: Grafana takes a panel whose rows are all hidden for a mistake (grafana/grafana#111073)."""
+    never = {"id": "byValue", "options": {"reducer": "max", "op": "lte", "value": 0}}
+    hidden = {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": True, "viz": True}}
+    shown = {"legend": False, "tooltip": False, "viz": False}
+    return states(
+        "Balancing",
+        ASKED["balancing"],
+        alias="$col",
+        mappings=balances(),
+        most=len(BALANCED),
+        overrides=[
+            {"matcher": never, "properties": [hidden]},
+            of_column(BALANCED[0].name, {"custom.hideFrom": shown}),
+        ],
+        bounds={"noValue": "this BMS does not say"},
+    )
 
 
 def _standing() -> Viz:

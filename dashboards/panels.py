@@ -143,6 +143,11 @@ def allowed() -> list[Json]:
     return _values({"0": ("cut", "orange"), "1": ("allowed", "green")})
 
 
+def balances() -> list[Json]:
+    """What 0 and 1 mean of a cell's balancing."""
+    return _values({"0": ("rests", "transparent"), "1": ("balanced", "blue")})
+
+
 def urgencies() -> list[Json]:
     """What a verdict's urgency means."""
     told = {str(value): said for value, said in SEVERITY.items()}

@@ -21,7 +21,15 @@ MOST_NAMES = 14
 
 def chart(panel: Json, frame: pl.DataFrame, size: tuple[int, int]) -> str:
     """The panel as SVG. `frame` has `at` (UTC ms), `name` and `value`; `size` in pixels."""
-    kinds = {"state-timeline": _states, "status-history": _squares, "histogram": _histogram, "bargauge": _gauges}
+    kinds = {
+        "state-timeline": _states,
+        "status-history": _squares,
+        "histogram": _histogram,
+        "bargauge": _gauges,
+        "xychart": _scatter,
+    }
+    if panel["type"] == "state-timeline":
+        frame = _seen(panel, frame)
     made = kinds.get(panel["type"], _curves)(panel, frame)
     names = frame["name"].n_unique() if panel["type"] == "timeseries" else 0
     width, height = size
@@ -57,8 +65,6 @@ def _curves(panel: Json, frame: pl.DataFrame) -> Any:
         y=alt.Y("value:Q", axis=axis, scale=scale, stack="zero" if _stacked(panel) else None),
         color=alt.Color("name:N", scale=alt.Scale(domain=titles, range=colours), legend=legend, sort=titles),
     )
-    if panel["type"] == "xychart":
-        return alt.layer(base.mark_point(filled=True))
     if custom.get("drawStyle") == "bars":
         return alt.layer(_bars(panel, told, base))
     layers: list[Any] = [base.mark_line(strokeWidth=1.2, interpolate="linear")]
@@ -124,6 +130,18 @@ def _rows(frame: pl.DataFrame, panel: Json) -> pl.DataFrame:
     return frame.filter(pl.col("name").is_in(names[:most]))
 
 
+def _seen(panel: Json, frame: pl.DataFrame) -> pl.DataFrame:
+    """Without the rows that an override hides since they never go above a value; another, by name, keeps one."""
+    most, kept = float("-inf"), []
+    for override in panel["fieldConfig"]["overrides"]:
+        hide = {entry["id"]: entry["value"] for entry in override["properties"]}.get("custom.hideFrom")
+        if hide and hide["viz"]:
+            most = override["matcher"]["options"]["value"]
+        elif hide:
+            kept.append(override["matcher"]["options"])
+    return frame.filter((pl.col("value").max().over("name") > most) | pl.col("name").is_in(kept))
+
+
 def _states(panel: Json, frame: pl.DataFrame) -> Any:
     rows = _tinted(panel, _rows(frame, panel))
     width = rows.sort("at").select(pl.col("at").diff().over("name").median()).item() or 60_000
@@ -156,6 +174,16 @@ def _histogram(panel: Json, frame: pl.DataFrame) -> Any:
     step = panel["options"]["bucketSize"]
     x = alt.X("value:Q", bin=alt.Bin(step=step), title=_unit(look(panel, "").unit), axis=alt.Axis(format="~g"))
     return alt.Chart(frame).mark_bar(color=PALETTE[0]).encode(x=x, y=alt.Y("count():Q", title=None))
+
+
+def _scatter(panel: Json, frame: pl.DataFrame) -> Any:
+    axes = panel["options"]["series"][0]
+    x, y = (look(panel, axes[name]["matcher"]["options"]) for name in "xy")
+    titles = [f"{axis.heading} ({_unit(axis.unit)})" if _unit(axis.unit) else axis.heading for axis in (x, y)]
+    return alt.Chart(frame).mark_point(size=20, filled=True, color=PALETTE[0]).encode(
+        x=alt.X("at:Q", title=titles[0], scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=titles[1], scale=alt.Scale(zero=False)),
+    )  # fmt: skip
 
 
 def _gauges(panel: Json, frame: pl.DataFrame) -> Any:

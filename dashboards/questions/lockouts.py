@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from dashboards.asking import Ask, Column
 from dashboards.datasets import Dataset, named
 from dashboards.questions.shared import COUNT, FLEET, NONE_NEEDED, PERCENT, PLACE, analysis, one, raw
 
 SESSION = ("text", "cause", "sure", "ended", "minutes", "soc", "warmest", "peak_a", "spread_mv", "cell_no", "times")
+
+
+def _half(half: Literal["first", "second"], name: str) -> Ask:
+    """How long each lockout in one half of the time shown lasted."""
+    return Ask("lockout", one(name, "raw", "minutes"), FLEET, PLACE, half=half)
+
+
 ASKED = named(
     Dataset(
         "lockout_count",
@@ -46,6 +55,27 @@ ASKED = named(
         table=True,
         bucket="nightly",
         within={"times": COUNT},
+    ),
+    Dataset(
+        "lockout_halves",
+        Ask(
+            (_half("first", "before"), _half("second", "after")),
+            (
+                Column("times before", "count", "before"),
+                Column("times after", "count", "after"),
+                Column("together before", "sum", "before"),
+                Column("together after", "sum", "after"),
+            ),
+            by=PLACE,
+        ),
+        "none",
+        "Lockouts of each module in the first and in the second half of the chosen time. To see whether a repair "
+        "helped, choose a time with the repair in its middle. Few may be chance: where nothing has changed, three "
+        "lockouts all fall into the first half once in eight times.",
+        "one lockout, and as many days after the repair as before it",
+        table=True,
+        bucket="nightly",
+        within={"times before": COUNT, "times after": COUNT},
     ),
     Dataset(
         "lockout_risk",

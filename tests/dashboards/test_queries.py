@@ -10,13 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from cellherd.cli import app_for
+from cellherd.reading import CELLS
 from dashboards.answering import Shown, answer
 from dashboards.build import DASHBOARDS, dashboard
 from dashboards.check_queries import Server, differences, faults, table
 from dashboards.checking import FOR_MANY
 from dashboards.points import Points, read
 from dashboards.questions import BY_PAGE
-from tests.dashboards.fleet import written
+from tests.dashboards.fleet import MINUTE, written
 from tests.services import Service
 
 pytestmark = pytest.mark.service
@@ -63,6 +64,27 @@ def test_a_question_is_answered_alike_by_influxdb_and_by_polars(
     server: Server, points: Points, worst: dict[str, str], page: str, name: str
 ) -> None:
     assert list(faults(BY_PAGE[page][name], server, points, shown(points, page, worst))) == []
+
+
+def test_a_half_without_a_lockout_is_told_alike(server: Server, points: Points) -> None:
+    """Before alone, and after alone: an InfluxDB that knows a field from one half only must still count the other."""
+    halves, end = BY_PAGE["fleet-lockouts"]["lockout_halves"], int(str(points["module"]["ts"].max()))
+    quiet = {"after": Shown(end - 6 * DAY, end + 8 * DAY), "before": Shown(end - 13 * DAY, end + DAY)}
+    for half, at in quiet.items():
+        told = answer(halves.ask, points, at)
+        assert told[f"times {half}"].sum() == 0
+        assert told.select(pl.sum_horizontal("times before", "times after")).sum().item() == points["lockout"].height
+        assert list(faults(halves, server, points, at)) == []
+
+
+def test_the_balancing_of_a_cell_is_its_bit_of_the_last_mask(points: Points, worst: dict[str, str]) -> None:
+    at = shown(points, "fleet-module", worst)
+    told = answer(BY_PAGE["fleet-module"]["balancing"].ask, points, at)
+    mine = points["module"].filter(pl.col(name) == value for name, value in worst.items())
+    masks = {ts // (10 * MINUTE): int(mask) for ts, mask in mine.sort("ts").select("ts", "balancing").rows()}
+    assert any(masks.values())
+    for ts, *bits in told.select("ts", *(f"cell {cell + 1}" for cell in range(CELLS))).rows():
+        assert sum(int(bit) << cell for cell, bit in enumerate(bits)) == masks[ts // (10 * MINUTE)]
 
 
 def test_only_what_may_be_empty_is_empty(server: Server, points: Points, worst: dict[str, str]) -> None:
