@@ -37,12 +37,11 @@ class Replaying:
         """
         gone = list(self._gone(epoch, *run))
         back = 0
-        for told in [told for told in self._known() if told.of_epoch == epoch] if gone else ():
+        for told in self._about(epoch, run) if gone else ():
             rest = list(_without(gone, told.first, told.last))
-            if rest != gone and told.seq:
-                back += self._say_again(told)
-            if told in self._known():
-                gone = rest
+            again = self._say_again(told) if rest != gone and told.seq else 0
+            if again is not None:
+                back, gone = back + again, rest
         entries = no_longer(self._spool, epoch, gone, periods, now) if gone else []
         if entries:
             self._known().extend(_Told(epoch, *one) for one in gone)
@@ -81,13 +80,18 @@ class Replaying:
             self._told = [replace(told, epoch=epoch, seq=seq) for epoch, seq, told in found if told is not None]
         return self._told
 
-    def _say_again(self, told: _Told) -> int:
-        """Let a gap record wait again; one that stands here no more tells nothing."""
+    def _about(self, epoch: str, run: Run) -> list[_Told]:
+        """What was told of any of these numbers; a damaged outbox can have told thousands of others one by one."""
+        first, last = run
+        return [told for told in self._known() if told.of_epoch == epoch and told.first <= last and first <= told.last]
+
+    def _say_again(self, told: _Told) -> int | None:
+        """Let a gap record wait again; None of one that stands here no more, for it tells nothing."""
         epoch = self._spool.known(told.epoch)
         query = "select 1 from row where n=? and seq=?"
         if epoch is None or self._spool.ask(query, (epoch.n, told.seq)).fetchone() is None:
             self._known().remove(told)
-            return 0
+            return None
         return self._spool.again(epoch, told.seq, told.seq)
 
 

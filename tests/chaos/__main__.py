@@ -43,7 +43,13 @@ def one(plan: Plan, folder: Path | None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="cellherd-chaos-") as spare:
         place = (folder or Path(spare)) / plan.broker
         place.mkdir(parents=True, exist_ok=True)
-        return campaign.run(plan, place)
+        try:
+            outcome = campaign.run(plan, place)
+        except BaseException as error:  # said at once: the other campaign may go on for an hour
+            print(f"{plan.broker}: {type(error).__name__} {error}"[:4000], flush=True)
+            raise
+        print(f"{plan.broker}: over, {outcome.verdict.readings:,} readings", flush=True)
+        return outcome
 
 
 if __name__ == "__main__":

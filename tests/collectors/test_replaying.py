@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from cellherd import topics
 from cellherd.config import EdgeConfig
+from cellherd.runs import Run
+from collectors import replaying
 from collectors.edge import Edge
 from collectors.entries import Numbered
 from collectors.outbox import Outbox
@@ -141,3 +143,23 @@ def test_rows_dropped_at_the_cap_are_not_told_a_second_time(tmp_path: Path) -> N
     assert back == len(box.pending(10**6))
     assert len(box.pending(10**6)) == last - lost
     box.close()
+
+
+def test_of_thousands_that_were_told_only_those_that_are_asked_for_are_looked_at(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A salvage may tell every other number: looking at all of them for each request held the edge up for seconds."""
+    committed(box, 400)
+    looked: list[int] = []
+    for gone in range(2, 400, 2):
+        cut(box, gone, gone)
+        assert len(asked(box, gone, gone)[1]) == 1
+    without = replaying._without
+
+    def counted(runs: Sequence[Run], first: int, last: int) -> Iterator[Run]:
+        looked.append(first)
+        return without(runs, first, last)
+
+    monkeypatch.setattr(replaying, "_without", counted)
+    assert asked(box, 100, 100) == (0, [])
+    assert looked == [100]
