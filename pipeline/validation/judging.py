@@ -80,7 +80,7 @@ def verdict(row: Row) -> str:
 
 def _as_text(name: str, row: Row) -> str:
     figures = f"{row.figure:8.3f}  ({row.lo:.3f} to {row.hi:.3f})"
-    return f"{name:<10}{row.name:<48}{_target(row):>12} {row.unit:<2}{figures:<32}{verdict(row)}"
+    return f"{name:<13} {row.name:<48} {_target(row):>12} {row.unit:<2} {figures:<32} {verdict(row)}"
 
 
 def _target(row: Row) -> str:
@@ -99,4 +99,4 @@ def catalogue() -> None:
     for title, entries in (("data", [*FILES, "measured", *MADE]), ("checks", list(CHECKS))):
         typer.echo(f"{title}: {', '.join(entries)}")
     for name, fleet in FLEETS.items():
-        typer.echo(f"{name:<10}{fleet.plan.modules} modules, {fleet.plan.days} days: {fleet.about}")
+        typer.echo(f"{name:<13} {fleet.plan.modules} modules, {fleet.plan.days} days: {fleet.about}")
