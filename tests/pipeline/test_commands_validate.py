@@ -52,7 +52,7 @@ def test_a_small_fleet_goes_through_the_nights_and_what_it_is_too_short_for_is_n
 
 
 def test_what_there_is_can_be_listed_and_a_wrong_name_says_the_way_out() -> None:
-    assert "cold      20 modules, 40 days" in run("--list").stdout
+    assert "cold          20 modules, 40 days" in run("--list").stdout
     wrong = run("--only", "nosuch")
     assert isinstance(wrong.exception, CellherdError)
     assert "there are nasa" in str(wrong.exception)
