@@ -227,6 +227,13 @@ def test_where_no_current_is_told_old_values_cannot_be_known(name: str) -> None:
     assert stage.codes() == []
 
 
+@pytest.mark.parametrize("name", ["solis", "foxess"])
+def test_an_inverter_on_a_wire_may_repeat_its_tenths_of_a_volt_and_is_not_called_frozen(name: str) -> None:
+    stage = Stage(Line(name))
+    assert len(stage.periods("frozen", 45)) >= 40
+    assert stage.codes() == []
+
+
 def test_nothing_but_questions_went_out_in_all_that_trouble(stage: Stage) -> None:
     for mood in ("well", "other", "quiet", "shut", "well"):
         stage.periods(mood, 3)
