@@ -26,6 +26,8 @@ from tests.chaos.truth import banks
 Broker = Literal["nats", "mosquitto"]
 IMAGE_MB, SERVER_MB = 128, 768
 TMPFS_MB = 128
+DRAIN_S = 1800
+"""What an edge gets for its backlog: 20 messages a second, of lives of seconds with a row or three of each module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ def _settle(herd: Herd, shape: Shape, committed: dict[str, int]) -> None:
             (str(epoch), int(str(last))) for epoch, last in herd.ask(name, "select id, last_seq from epoch")
         )
     for name in herd.edges:
-        herd.until(lambda name=name: _drained(herd, name), f"the last receipt of {name}", 600)  # type: ignore[misc]  # a default binds it
+        herd.until(lambda name=name: _drained(herd, name), f"the last receipt of {name}", DRAIN_S)  # type: ignore[misc]  # a default binds it
         herd.running.pop(name)
     herd.until(lambda: not list((herd.folder / SERVER / "journal").glob("*.journal")), "every store", 300)
     herd.end(SERVER)
