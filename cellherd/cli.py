@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -167,16 +169,29 @@ def _closed(command: Command) -> Callable[[], None]:
 
 def _open(command: Command) -> Callable[..., Any]:
     module, _, function = command.target.partition(":")
-    room = module.partition(".")[0]
-    try:
+    with _extra(command):
         opened: Callable[..., Any] = getattr(import_module(module), function)
+
+    @wraps(opened)
+    def run(*args: Any, **options: Any) -> Any:
+        with _extra(command):  # a command opens what is heavy when it is called
+            return opened(*args, **options)
+
+    return run
+
+
+@contextmanager
+def _extra(command: Command) -> Iterator[None]:
+    """Raises CellherdError that names the extra where a package of the command's room is not installed."""
+    room = command.target.partition(".")[0]
+    try:
+        yield
     except ModuleNotFoundError as error:
         if room not in EXTRAS or (error.name or "").partition(".")[0] in (room, "cellherd"):
             raise
         raise CellherdError(
             f"`cellherd {command.words}` needs {error.name}; install it with: pip install 'cellherd[{EXTRAS[room]}]'"
         ) from None
-    return opened
 
 
 if __name__ == "__main__":

@@ -144,3 +144,21 @@ def test_an_error_is_one_line_and_debug_shows_the_rest(tmp_path: Path) -> None:
     plain = subprocess.run(call, capture_output=True, text=True, check=False)
     assert (plain.returncode, len(plain.stderr.splitlines())) == (2, 1)
     assert "Traceback" in subprocess.run([*call, "--debug"], capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "gone", "extra"),
+    [
+        ("nightly --due", "polars", "server"),
+        ("validate --list", "numpy", "server"),
+        ("dashboards build", "grafanalib", "dashboards"),
+        ("drivers", "", ""),
+    ],
+)
+def test_where_an_extra_is_not_installed_its_commands_name_it(words: str, gone: str, extra: str) -> None:
+    without = f"import sys; sys.modules.update(dict.fromkeys({gone.split()!r}));"
+    call = [sys.executable, "-c", f"{without} from cellherd.cli import main; main()", *words.split()]
+    run = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert f"needs {gone}" in run.stderr or not gone
+    assert run.stderr.strip().endswith(f"install it with: pip install 'cellherd[{extra}]'" if gone else "")
+    assert len(run.stderr.splitlines()) == bool(gone)
