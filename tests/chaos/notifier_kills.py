@@ -17,6 +17,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event as Readiness
 from pathlib import Path
 from random import Random
 from threading import Event as Signal
@@ -109,16 +110,19 @@ def fleet(folder: Path, bot: Bot, sites: int) -> FleetConfig:
     )
 
 
-def notifier(config: FleetConfig, state: Path, point: str, passing: int) -> None:
-    """The process: tells people until it is killed, or asked to end."""
+def notifier(config: FleetConfig, state: Path, point: str, passing: int, ready: Readiness | None) -> None:
+    """The process: tells people until it is killed, or asked to end, which it can be from `ready` on."""
     failpoint._KILL_AT, failpoint._left = point, passing  # read at import, which came before the fork
     stop = Signal()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if ready:
+        ready.set()
     run(config, state, stop)
 
 
-def start(house: Fleet, point: str = "", passing: int = 1) -> BaseProcess:
-    process = CONTEXT.Process(target=notifier, args=(house.config, house.state, point or "never", passing))
+def start(house: Fleet, point: str = "", passing: int = 1, ready: Readiness | None = None) -> BaseProcess:
+    args = (house.config, house.state, point or "never", passing, ready)
+    process = CONTEXT.Process(target=notifier, args=args)
     process.start()
     return process
 
@@ -140,12 +144,14 @@ def kill(house: Fleet, bot: Bot, dice: Random, point: str) -> None:
 
 def rest(house: Fleet) -> None:
     """Let a last process tell what is left, as long as it gets on."""
-    process = start(house)
+    ready = CONTEXT.Event()
+    process = start(house, ready=ready)
+    assert ready.wait(PATIENCE_S)
     while left := house.waits():
         _until(lambda before=left: house.waits() < before)
     process.terminate()
     process.join(PATIENCE_S)
-    assert process.exitcode == 0
+    assert process.exitcode == 0, f"asked to end, it ended with {process.exitcode}"
 
 
 def play(folder: Path, kills: int, number: int) -> Count:
