@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 Run: TypeAlias = tuple[int, int]
@@ -20,3 +20,22 @@ def runs_of(numbers: Iterable[int]) -> Iterator[Run]:
         last = number
     if first is not None and last is not None:
         yield first, last
+
+
+def without(runs: Iterable[Run], others: Sequence[Run]) -> Iterator[Run]:
+    """What of these runs the others do not hold; both are sorted."""
+    rest = iter(others)
+    other = next(rest, None)
+    for run in runs:
+        first, last = run
+        while other and other[1] < first:
+            other = next(rest, None)
+        while other and other[0] <= last:
+            if first < other[0]:
+                yield first, other[0] - 1
+            first = other[1] + 1
+            if other[1] > last:
+                break
+            other = next(rest, None)
+        if first <= last:
+            yield first, last

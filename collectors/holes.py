@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from cellherd.runs import Run
+from cellherd.runs import Run, without
 from collectors.adoption import Opening, openings
 from collectors.entries import About, Entry, Instant, about_edge, gap
 from collectors.spool import COLUMNS, Spool
@@ -209,25 +209,6 @@ def _holes(spool: Spool, opening: Opening) -> Iterator[Run]:
     tail = max(last or 0, opening.mark) + 1
     if tail <= opening.last:
         found.append((tail, opening.last))
-    for run in list(_without(found, gone(spool.ask, opening.n))):
+    for run in list(without(found, gone(spool.ask, opening.n))):
         forget(spool.ask, opening.n, *run)
         yield run
-
-
-def _without(runs: Iterable[Run], others: Sequence[Run]) -> Iterator[Run]:
-    """What of these runs the others do not hold; both are sorted."""
-    rest = iter(others)
-    other = next(rest, None)
-    for run in runs:
-        first, last = run
-        while other and other[1] < first:
-            other = next(rest, None)
-        while other and other[0] <= last:
-            if first < other[0]:
-                yield first, other[0] - 1
-            first = other[1] + 1
-            if other[1] > last:
-                break
-            other = next(rest, None)
-        if first <= last:
-            yield first, last

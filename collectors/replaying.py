@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from cellherd.runs import Run
+from cellherd.runs import Run, without
 from collectors.entries import Entry, Instant, Numbered
 from collectors.holes import Place, no_longer
 from collectors.spool import Spool
@@ -38,7 +38,7 @@ class Replaying:
         gone = list(self._gone(epoch, *run))
         back = 0
         for told in self._about(epoch, run) if gone else ():
-            rest = list(_without(gone, told.first, told.last))
+            rest = list(without(gone, [(told.first, told.last)]))
             again = self._say_again(told) if rest != gone and told.seq else 0
             if again is not None:
                 back, gone = back + again, rest
@@ -106,11 +106,3 @@ def _parsed(body: str) -> _Told | None:
 def _read(body: Mapping[str, object]) -> _Told | None:
     first, last, of = body.get("from_seq"), body.get("to_seq"), body.get("of_epoch")
     return _Told(of, first, last) if isinstance(first, int) and isinstance(last, int) and isinstance(of, str) else None
-
-
-def _without(runs: Sequence[Run], first: int, last: int) -> Iterator[Run]:
-    for begin, end in runs:
-        if begin <= min(end, first - 1):
-            yield begin, min(end, first - 1)
-        if max(begin, last + 1) <= end:
-            yield max(begin, last + 1), end

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import unpack_from
 
-HEADER, FRAME, PAGE = 32, 24, 4096
+from collectors.tables import PAGE
+
+HEADER, FRAME = 32, 24
 MAGIC = b"SQLite format 3\0"
-FIXED = {16: 4096, 18: 0x0202, 20: 64, 22: 0x2020}
+FIXED = {16: PAGE, 18: 0x0202, 20: 64, 22: 0x2020}
 """Where two bytes of the header stand that never change once the file has its log, and what they say."""
 NEAR = 4
 """So many bits may the salt of a frame of this round be off; one of another round is off by about sixteen."""

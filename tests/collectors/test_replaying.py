@@ -10,7 +10,7 @@ import pytest
 
 from cellherd import topics
 from cellherd.config import EdgeConfig
-from cellherd.runs import Run
+from cellherd.runs import Run, without
 from collectors import replaying
 from collectors.edge import Edge
 from collectors.entries import Numbered
@@ -154,12 +154,11 @@ def test_of_thousands_that_were_told_only_those_that_are_asked_for_are_looked_at
     for gone in range(2, 400, 2):
         cut(box, gone, gone)
         assert len(asked(box, gone, gone)[1]) == 1
-    without = replaying._without
 
-    def counted(runs: Sequence[Run], first: int, last: int) -> Iterator[Run]:
-        looked.append(first)
-        return without(runs, first, last)
+    def counted(runs: Sequence[Run], others: Sequence[Run]) -> Iterator[Run]:
+        looked.extend(first for first, _ in others)
+        return without(runs, others)
 
-    monkeypatch.setattr(replaying, "_without", counted)
+    monkeypatch.setattr(replaying, "without", counted)
     assert asked(box, 100, 100) == (0, [])
     assert looked == [100]
