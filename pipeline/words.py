@@ -159,7 +159,7 @@ def quantity(value: float, unit: str | None, language: str = ENGLISH) -> str:
 
 def _decimals(value: float) -> int:
     """As many as three digits need: nothing that we work out is known better."""
-    return 0 if round(value, 2).is_integer() else max(0, 2 - len(str(int(abs(value)))) + 1)
+    return 0 if round(value, 2).is_integer() else max(0, 3 - len(str(int(abs(round(value, 1))))))
 
 
 def _years(value: float, language: str) -> str:

@@ -64,3 +64,11 @@ def test_a_finding_is_told_in_german_from_the_catalogue() -> None:
     assert told.numbers.startswith("118 mV (Grenze 100 mV")
     assert told.what != tell(finding(), fleet()).what
     assert len(told.actions) == len(tell(finding(), fleet()).actions)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(100.0, "100 %"), (99.96, "100 %"), (115.05, "115 %"), (9.996, "10 %"), (12.345, "12.3 %"), (7.123, "7.12 %")],
+)
+def test_a_number_is_said_with_three_digits_and_no_more(value: float, said: str) -> None:
+    assert quantity(value, "%") == said
