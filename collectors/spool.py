@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeAlias
 
+from cellherd.forms import LaterForm
 from cellherd.paths import sync
 from cellherd.runs import runs_of
 from collectors import tables, wal, witness
@@ -48,12 +49,12 @@ class Spool:
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._db.text_factory = lambda text: text.decode(errors="replace")  # a broken row must not stop its neighbours
         try:
-            tables.prepare(self._db, cap_bytes)
+            tables.prepare(self._db, path, cap_bytes)
             # After a failed fsync the kernel may hold pages for clean that never reached the disk: write them anew.
             self._db.execute("pragma wal_checkpoint(truncate)")
             if path is not None:
                 sync(path.parent)
-        except (sqlite3.Error, OSError):
+        except (sqlite3.Error, OSError, LaterForm):
             self._db.close()
             raise
         self.epochs: list[Epoch] = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
+from cellherd import forms
 from cellherd.runs import runs_of
 from collectors.witness import REFUSED, SAFE, Ask, forget, recount
 
@@ -41,15 +43,17 @@ commit;
 """
 
 
-def prepare(db: sqlite3.Connection, cap_bytes: int) -> None:
-    """Make what is not there. Raises sqlite3.Error."""
+def prepare(db: sqlite3.Connection, path: Path | None, cap_bytes: int) -> None:
+    """Make what is not there. Raises sqlite3.Error, and LaterForm for a file that another version of us wrote."""
+    form = forms.form_of(db, path or "memory", VERSION)
     db.executescript(_SETUP.format(page=PAGE, pages=cap_bytes // PAGE))
-    if db.execute("pragma user_version").fetchone()[0] != VERSION:
-        _migrate(db.execute)
+    if form < VERSION:
+        _migrate(db)
 
 
-def _migrate(ask: Ask) -> None:
+def _migrate(db: sqlite3.Connection) -> None:
     """Give the file its witnesses, trusting it as it stands."""
+    ask = db.execute
     ask("begin immediate")
     if "crc" not in [column[1] for column in ask("pragma table_info(epoch)")]:
         ask("alter table epoch add column crc integer not null default 0")
@@ -60,7 +64,7 @@ def _migrate(ask: Ask) -> None:
         _as_it_stands(ask, n, max(last or 0, line_last))
     if ask("select 1 from meta").fetchone():
         recount(ask)
-    ask(f"pragma user_version={VERSION}")
+    forms.say_form(db, VERSION)
     ask("commit")
 
 

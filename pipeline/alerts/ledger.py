@@ -16,6 +16,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
+from cellherd import forms
 from pipeline.alerts.state import Action, Alert, Silence
 from pipeline.live.pending import PENDING
 
@@ -50,11 +51,12 @@ Kind = Literal["night", "action"]
 def connect(state: Path) -> sqlite3.Connection:
     """The file in the state folder, made if it is new. Transactions are begun by hand."""
     state.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(state / DATABASE, isolation_level=None, check_same_thread=False, timeout=30)
+    path = state / DATABASE
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
-    if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'attempt_delivery'").fetchone() == (0,):
-        database.executescript(TABLES)
+    there = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'attempt_delivery'").fetchone() == (1,)
+    forms.prepare_state(database, path, "" if there else TABLES)
     return database
 
 

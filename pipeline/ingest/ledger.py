@@ -13,6 +13,7 @@ from secrets import token_hex
 from threading import Lock
 from typing import Any
 
+from cellherd import forms
 from pipeline.ingest.identity import Claim, Identity, Place
 from pipeline.ingest.intervals import Intervals
 from pipeline.ingest.receipts import Source
@@ -45,7 +46,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._lock = Lock()
-        self._db.executescript("pragma journal_mode=wal; pragma synchronous=full; pragma busy_timeout=5000;" + _TABLES)
+        self._db.executescript("pragma journal_mode=wal; pragma synchronous=full; pragma busy_timeout=5000;")
+        forms.prepare_state(self._db, path, _TABLES)
         self._seen: dict[Source, Intervals] = {}
         self._told: dict[Source, Intervals] = {}
         self._changed: set[Source] = set()

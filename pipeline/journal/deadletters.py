@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from cellherd import forms
 from pipeline.journal.entry import Dead, Entry
 
 CAP = 2**28
@@ -61,7 +62,8 @@ class DeadLetters:
 
     def __init__(self, path: Path, cap: int = CAP) -> None:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.executescript("pragma journal_mode=wal; pragma synchronous=full; pragma busy_timeout=5000;" + _TABLES)
+        self._db.executescript("pragma journal_mode=wal; pragma synchronous=full; pragma busy_timeout=5000;")
+        forms.prepare_state(self._db, path, _TABLES)
         self._cap = cap
         self._lock = Lock()
         self._size, self._seen = 0, -1

@@ -18,9 +18,11 @@ from time import monotonic, time
 
 from cellherd.errors import CellherdError
 from cellherd.failpoint import failpoint
+from cellherd.forms import LaterForm
 from pipeline.journal.entry import Entry
 
-MARK = b"CHJ1"
+FORM = 1
+MARK = b"CHJ%d" % FORM
 _FRAME = struct.Struct("<4sII")  # mark, length, crc
 _ENTRY = struct.Struct("<qqIHHHI")  # arrival, offset, skipped seqs, lengths of topic, site, unit and payload
 _UNKNOWN = -(2**63)  # stands for "no offset"
@@ -158,17 +160,33 @@ def next_segment(folder: Path, number: int) -> int | None:
 
 
 def entries(folder: Path, number: int) -> Iterator[Entry]:
-    """The entries of a segment, in order; damaged frames are left out and logged."""
-    content = _path(folder, number).read_bytes()
-    at = 0
+    """The entries of a segment, in order; what is damaged is left out and logged. Raises LaterForm."""
+    path = _path(folder, number)
+    content = path.read_bytes()
+    good = 0
+    while good < len(content):
+        _refuse_later(path, content, good)
+        at, body = _next_frame(content, good)
+        if at != good:
+            log.warning("journal segment %d: bytes %d to %d are damaged and left out", number, good, at)
+        yield from _decode(body)
+        good = at + _FRAME.size + len(body)
+
+
+def _next_frame(content: bytes, at: int) -> tuple[int, bytes]:
+    """Where the next whole frame begins and what is in it; the content's end and nothing if there is none."""
     while (at := content.find(MARK, at)) >= 0:
-        body = _body(content, at)
-        if body is None:
-            log.warning("journal segment %d: the frame at byte %d is damaged and left out", number, at)
-            at += 1
-        else:
-            yield from _decode(body)
-            at += _FRAME.size + len(body)
+        if (body := _body(content, at)) is not None:
+            return at, body
+        at += 1
+    return len(content), b""
+
+
+def _refuse_later(path: Path, content: bytes, at: int) -> None:
+    """Where a frame must begin, one of a later version is no damage: its readings wait for that version."""
+    form = content[at + 3 : at + 4]
+    if content.startswith(MARK[:3], at) and form.isdigit() and int(form) > FORM and _body(content, at) is not None:
+        raise LaterForm(path, int(form), FORM)
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from cellherd import forms
 from cellherd.failpoint import failpoint
 from pipeline.live import state
 from pipeline.live.engine import Key
@@ -67,7 +68,7 @@ class LiveStore:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_TABLES)
+        forms.prepare_state(self._db, path, _TABLES)
 
     def modules(self) -> dict[Key, Module]:
         """All that is remembered of modules; what another version wrote and we cannot read begins anew."""

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
+from cellherd import forms
 from cellherd.errors import CellherdError
 from pipeline.limits import MINUTE
 from pipeline.nightly.site_day import CODE_VERSION, Done, Key
@@ -45,7 +46,7 @@ class Diary:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
         self._db.execute("pragma journal_mode = wal")
-        self._db.executescript(_TABLES)
+        forms.prepare_state(self._db, path, _TABLES)
         self._who = uuid4().hex
 
     def close(self) -> None:
