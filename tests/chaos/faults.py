@@ -28,7 +28,7 @@ from tests.chaos.disk_faults import (
     server_cut,
 )  # fmt: skip
 from tests.chaos.enemy import guessed_ids, rubbish
-from tests.chaos.herd import BROKER, FAKETIME, SERVER, STORING, Herd
+from tests.chaos.herd import BROKER, FAKETIME, OTHER, SERVER, STORING, Herd
 from tests.chaos.proxy import Mood
 from tests.chaos.scene import Scene, Strike
 
@@ -205,6 +205,19 @@ def no_memory(scene: Scene) -> None:
         process.rlimit(psutil.RLIMIT_AS, before)
 
 
+def other_version(scene: Scene) -> None:
+    """An edge or the server goes to another version under load, cleanly or not, and back the next time."""
+    herd = scene.herd
+    name = scene.random.choice((SERVER, *herd.edges))
+    herd.other ^= {name}
+    if scene.random.random() < 0.5:
+        herd.kill(name)
+    else:
+        herd.end(name)
+        herd.start(name)
+    scene.hold(0.5, 3)
+
+
 Need = Callable[[Herd], str]
 
 """Why a fault cannot be done here, "" if it can."""
@@ -229,6 +242,11 @@ def needs_faketime(herd: Herd) -> str:
 def needs_influx(herd: Herd) -> str:
     """A real InfluxDB behind the door."""
     return "" if herd.gate else "needs influxd (apt-get install influxdb)"
+
+
+def needs_other(herd: Herd) -> str:
+    """A second installation."""
+    return "" if OTHER else "needs another version (CELLHERD_OTHER_PYTHON names the python of its environment)"
 
 
 FAULTS = (
@@ -268,4 +286,5 @@ FAULTS = (
     Fault("F22", "a valid login guesses client ids", guessed_ids),
     Fault("F24", "InfluxDB refuses or hangs", store_refuses, needs_influx, weight=3),
     Fault("F26", "a process gets no memory", no_memory, weight=1),
+    Fault("F27", "an edge or the server changes its version", other_version, needs_other),
 )

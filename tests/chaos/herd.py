@@ -30,6 +30,8 @@ from tests.chaos.world import free_port
 
 PATIENCE_S = 180.0
 SERVER, BROKER, STORING = "server", "broker", "storing"
+OTHER = os.environ.get("CELLHERD_OTHER_PYTHON", "")
+"""The python of an environment with another version of CellHerd, an earlier release for example."""
 ENEMY = "evil-pi"
 """An edge that is let in and has no batteries."""
 FLEET = """
@@ -83,6 +85,8 @@ class Herd:
     """What the server's state lies on."""
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     peak_kb: dict[str, int] = field(default_factory=dict)
+    other: set[str] = field(default_factory=set)
+    """Who runs the other version of CellHerd from its next start on."""
     began: dict[str, int] = field(default_factory=dict)
     """Where in its log each process began."""
 
@@ -129,8 +133,11 @@ class Herd:
             edge = self.edges[name]
             words[name] = ["edge", "run", "--config", f"{name}.toml", "--state", str(edge.home)]
         own = [self.mosquitto, "-c", "mosquitto.conf"]
-        command = own if name == BROKER else [sys.executable, "-m", "cellherd", *words[name]]
+        python = OTHER if name in self.other else sys.executable
+        command = own if name == BROKER else [python, "-m", "cellherd", *words[name]]
         extra = {**self._faked(name), **(environment or {})}
+        if name in self.other:
+            extra["PYTHONPATH"] = ""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.began[name] = log.tell()
             self.running[name] = subprocess.Popen(
