@@ -81,17 +81,11 @@ class _Teller:
 
     def pass_row(self, row: Sequence[Any]) -> None:
         """The next row that accounts for a module's slots: a reading, or a gap of polls."""
-        about, text = About(*row[2:-1]), row[-1]
-        place = about.stack, about.module
-        if place not in self.periods:
+        span = _accounted(row, self.periods)
+        if span is None:
             return
-        begin, end = about.bt, about.bt + self.periods[place]
-        if about.event:
-            body = json.loads(text)
-            start, until = body.get("from_ts"), body.get("to_ts")
-            if not isinstance(start, int) or not isinstance(until, int) or body.get("from_seq") is not None:
-                return  # what tells of numbers tells of rows, not of polls
-            begin, end = about.bt + start - about.ts, about.bt + until - about.ts
+        about, begin, end = span
+        place = about.stack, about.module
         before = self.edges.get(place)
         if self.hole and (before.gone if before else 0) < self._gone():
             self._tell(self.hole, about, begin, before)
@@ -137,6 +131,21 @@ class _Teller:
                 yield gap(told.about, self.now, reason, body)
 
 
+def _accounted(row: Sequence[Any], periods: Mapping[Place, int]) -> tuple[About, int, int] | None:
+    """From when to when, on its boot's clock, a row accounts for its module's slots; None of one that does not."""
+    about, text = About(*row[2:-1]), row[-1]
+    period = periods.get((about.stack, about.module))
+    if period is None:
+        return None
+    if not about.event:
+        return about, about.bt, about.bt + period
+    body = json.loads(text)
+    start, until = body.get("from_ts"), body.get("to_ts")
+    if not isinstance(start, int) or not isinstance(until, int) or body.get("from_seq") is not None:
+        return None  # what tells of numbers tells of rows, not of polls
+    return about, about.bt + start - about.ts, about.bt + until - about.ts
+
+
 def _add(known: list[_Told], told: _Told) -> None:
     known.append(told)
     if len(known) > MOST:
@@ -173,17 +182,29 @@ def no_longer(spool: Spool, epoch: str, runs: Sequence[Run], periods: Mapping[Pl
     opening = next((opening for opening in openings(spool) if opening.id == epoch), forgotten)
     n, first, last = opening.n, runs[0][0], runs[-1][1]
     teller = _Teller(periods, now)
-    before = spool.ask(f"{_ROWS} and (n, seq) < (?, ?) order by n desc, seq desc limit {NEAR}", (n, first)).fetchall()
-    for row in reversed(before):
+    before = spool.ask(f"{_ROWS} and (n, seq) < (?, ?) order by n desc, seq desc limit {NEAR}", (n, first))
+    for row in reversed([*_nearest(before, periods)]):
         teller.pass_row(row)
     holes = ((run, "spool_cap" if run[1] <= opening.mark else "corrupt_row") for run in runs)
     _pass(teller, opening, holes, spool.ask(f"{_ROWS} and n=? and seq between ? and ? order by seq", (n, first, last)))
-    for row in spool.ask(f"{_ROWS} and (n, seq) > (?, ?) order by n, seq limit {NEAR}", (n, last)):
+    behind = spool.ask(f"{_ROWS} and (n, seq) > (?, ?) order by n, seq limit {NEAR}", (n, last))
+    for row in _nearest(behind, periods):
         teller.pass_row(row)
     if opening is not forgotten:
         for run in runs:
             forget(spool.ask, n, *run)
     return list(teller.entries())
+
+
+def _nearest(rows: Iterable[Sequence[Any]], periods: Mapping[Place, int]) -> Iterator[Sequence[Any]]:
+    """The rows up to the one with which each module has been met: what lies further off says nothing more."""
+    unmet = set(periods)
+    for row in rows:
+        yield row
+        if (span := _accounted(row, periods)) is not None:
+            unmet.discard((span[0].stack, span[0].module))
+        if not unmet:
+            return
 
 
 def _pass(teller: _Teller, opening: Opening, holes: Iterator[tuple[Run, str]], rows: Iterable[Sequence[Any]]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from cellherd import topics
 from cellherd.config import EdgeConfig
 from cellherd.runs import Run, without
-from collectors import replaying
+from collectors import holes, replaying
 from collectors.edge import Edge
 from collectors.entries import Numbered
 from collectors.outbox import Outbox
@@ -162,3 +162,15 @@ def test_of_thousands_that_were_told_only_those_that_are_asked_for_are_looked_at
     monkeypatch.setattr(replaying, "without", counted)
     assert asked(box, 100, 100) == (0, [])
     assert looked == [100]
+
+
+def test_only_a_module_s_nearest_rows_are_looked_at(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed(box, 2000)
+    epoch = box.last()[0]
+    box.receipt(box.stream, epoch, 2000)
+    cut(box, 1000, 1003)
+    looked, accounted = [], holes._accounted
+    monkeypatch.setattr(holes, "_accounted", lambda row, periods: looked.append(row[0]) or accounted(row, periods))
+    _, gaps = asked(box, 1000, 1003)
+    assert told(box, gaps) == [("spool_cap", 1000, 1003, epoch, 4)]
+    assert set(looked) == {999, 1004}
