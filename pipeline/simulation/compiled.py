@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _fast(function: F) -> F:
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
 
 
 _slot, _ocv, _slope, _cold = _fast(laws.slot), _fast(laws.ocv), _fast(laws.slope), _fast(laws.cold)
