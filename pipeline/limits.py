@@ -178,6 +178,8 @@ class Mismatch:
     balance_mv: int = 20  # spread at the top that a balancer works on
     balance_ma: float = 70.0  # bled off a cell by a balancer that does not say
     shuttle_ma: float = 900.0  # moved into a cell by a balancer that moves charge and does not say
+    shuttle_yield: float = 0.9  # of what such a balancer takes from a cell, the rest is heat ...
+    yield_error: float = 0.1  # ... give or take; under load it moves much to and fro, and the cell pays for the way
     shuttled: float = 0.25  # of a module's balancing that goes into low cells where its balancer moves charge
     behind: float = 0.9  # of the readings near full in which one cell is the farthest, and below
     week: int = 7  # days in which a few charges still even out what was put together

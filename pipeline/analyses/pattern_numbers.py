@@ -34,7 +34,19 @@ AT_LEAST = ("capacity_deficit", "lagging_cell")
 """The stronger cells rest on the plateau, so what is seen is a lower bound."""
 EVIDENCE = (
     *("tops", "bottoms", "rests", "steps", "lag", "late_lag", "lead", "deficit", "rest_deficit", "unfilled"),
-    *("unfilled_excess", "first_empty", "drift", "drift_from", "bleed_ma", "shuttles", "ratio", "jump_rate", "beside"),
+    *(
+        "unfilled_excess",
+        "first_empty",
+        "drift",
+        "drift_from",
+        "loses",
+        "bleed_ma",
+        "given_ma",
+        "shuttles",
+        "ratio",
+        "jump_rate",
+        "beside",
+    ),
 )
 
 

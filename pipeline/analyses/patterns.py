@@ -90,8 +90,9 @@ def _lagging(m: Mismatch) -> pl.Expr:
 
 
 def _surely_leaks(m: Mismatch) -> pl.Expr:
-    """A leak also if the balancer moves as much less than assumed as it may."""
-    return (pl.col("leak") - ASSUMED * pl.col("bleed_ma").fill_null(0.0).abs() > m.leak_ma).fill_null(value=False)
+    """A leak also if the balancer moves as much less than assumed as it may, and loses more on the way."""
+    doubt = ASSUMED * pl.col("bleed_ma").fill_null(0.0).abs() + m.yield_error * pl.col("given_ma").fill_null(0.0)
+    return (pl.col("leak") - doubt > m.leak_ma).fill_null(value=False)
 
 
 def _topped_up(m: Mismatch) -> pl.Expr:
@@ -158,8 +159,7 @@ def patterns(month: pl.LazyFrame, limits: Mismatch) -> pl.LazyFrame:
 
 def _leak() -> pl.Expr:
     """mA. A balancer that moves charge holds the cell in place, so what it moves is the leak, drift or none."""
-    drift = pl.coalesce("drift", pl.when("shuttles").then(0.0))
-    return drift + pl.col("bleed_ma").fill_null(0.0)
+    return pl.coalesce("loses", pl.when("shuttles").then(pl.col("bleed_ma").fill_null(0.0)))
 
 
 def _told(limits: Mismatch) -> dict[str, pl.Expr]:

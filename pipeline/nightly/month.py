@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from pipeline.analyses.balanced import balanced
 from pipeline.analyses.cell_month import cell_month
 from pipeline.analyses.charge_ends import early_ends, idle_balancers
 from pipeline.analyses.fillings import fillings
@@ -33,9 +34,10 @@ def out_of_step(
     modules = tables["module_day"].lazy()
     cells = past["cell_day"].select(*UNIT, "cell").unique()
     passed = fillings(ledger(past["crossing"], past["module_day"]), cells, limits.mismatch).collect().lazy()
-    gaps = gaps_of_charge(passed, modules.select(*UNIT, "nominal_mah"), limits.mismatch)
+    worked = balanced(past["cell_day"], limits.mismatch).collect().lazy()
+    gaps = gaps_of_charge(passed, worked, modules.select(*UNIT, "nominal_mah"), limits.mismatch)
     warm = past["module_day"].group_by(UNIT).agg(warmer_k=pl.col("warmer_dc").median() / 10)
-    month = cell_month(gaps, past["cell_day"], past["anchor"], day, limits).join(warm, on=UNIT, how="left")
+    month = cell_month(gaps, worked, past["anchor"], day, limits).join(warm, on=UNIT, how="left")
     judged = patterns(month, limits.mismatch).collect().lazy()
     idle = idle_balancers(judged, past["spread_hist"], limits.mismatch)
     early = early_ends(past["anchor"], limits.mismatch, chemistry)

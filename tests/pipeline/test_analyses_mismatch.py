@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.analyses.balanced import balanced
 from pipeline.analyses.cell_month import cell_month
 from pipeline.analyses.cells import cells
 from pipeline.analyses.charge_ends import early_ends, idle_balancers
@@ -36,16 +37,28 @@ def crossings(lag: Lacks, lead: Lacks) -> pl.LazyFrame:
                 if not np.isnan(gap):
                     mah = 80_000 * (direction == 1) + gap
                     ts = (day * 24 + at) * HOUR + round(direction * gap * 100)
-                    rows.append(("barn", "u1", cell, DAY, direction, ts, mah))
+                    rows.append(("barn", "u1", cell, DAY + timedelta(days=day), direction, ts, mah))
     schema = ["site", "unit", "cell", "day", "direction", "ts", "mah"]
     return pl.LazyFrame(rows, schema=schema, orient="row").cast({"cell": pl.Int16, "direction": pl.Int8})
 
 
-def gaps(lag: Lacks, lead: Lacks) -> dict[int, dict[str, Any]]:
+def worked(balancing_s: Lacks, filled_s: Lacks) -> pl.LazyFrame:
+    """`balanced` of such cell_day rows; the functions say by cell and day how long each was balanced, and filled."""
+    zeros = dict.fromkeys(("jumps", "quiet", "top_first", "top_last", "sxy", "sxx", "steps"), 0)
+    rows = [
+        {"site": "barn", "unit": "u1", "day": DAY + timedelta(days=day), "cell": cell, **zeros,
+         "balancing_s": balancing_s(cell, day), "filled_s": filled_s(cell, day), "min_mv": 3101, "max_mv": 3457}
+        for day in range(DAYS) for cell in range(CELLS)
+    ]  # fmt: skip
+    return balanced(pl.LazyFrame(rows, schema_overrides={"cell": pl.Int16}), M)
+
+
+def gaps(lag: Lacks, lead: Lacks, work: pl.LazyFrame | None = None) -> dict[int, dict[str, Any]]:
+    idle = worked(nothing, nothing) if work is None else work
     known = pl.LazyFrame([("barn", "u1", c) for c in range(CELLS)], schema=["site", "unit", "cell"], orient="row")
     passed = fillings(crossings(lag, lead), known.cast({"cell": pl.Int16}), M)
     nominal = pl.LazyFrame({"site": ["barn"], "unit": ["u1"], "nominal_mah": [NOMINAL]})
-    return {row["cell"]: row for row in gaps_of_charge(passed, nominal, M).collect().to_dicts()}
+    return {row["cell"]: row for row in gaps_of_charge(passed, idle, nominal, M).collect().to_dicts()}
 
 
 def nothing(_cell: int, _day: int) -> float:
@@ -85,7 +98,9 @@ def test_one_cell_that_ends_every_emptying_alone_is_told_even_where_the_others_a
 
 
 def month(**said: Any) -> pl.LazyFrame:
-    """Six cells' rows of `cell_month`, all even but cell 2, of which `said` tells."""
+    """Six cells' rows of `cell_month`, all even but cell 2, of which `said` tells; `loses` is the drift and what
+    balancing brought, if nothing else is said.
+    """
     even: dict[str, Any] = {
         "site": "barn",
         "unit": "u1",
@@ -101,7 +116,9 @@ def month(**said: Any) -> pl.LazyFrame:
         "rest_deficit": None,
         "drift": 0.0,
         "drift_from": "full",
+        "loses": None,
         "bleed_ma": 0.0,
+        "given_ma": 0.0,
         "shuttles": False,
         "behind": 0.1,
         "ahead": 0.1,
@@ -120,7 +137,11 @@ def month(**said: Any) -> pl.LazyFrame:
         "balancing_s": 100.0,
     }
     rows = [even | {"cell": c, "at_end": c in (0, CELLS - 1)} | (said if c == 2 else {}) for c in range(CELLS)]
-    floats = {name: pl.Float64 for name, value in even.items() if isinstance(value, float) or name == "rest_deficit"}
+    for row in rows:
+        if row["loses"] is None and row["drift"] is not None:
+            row["loses"] = row["drift"] + row["bleed_ma"]
+    unset = ("rest_deficit", "loses")
+    floats = {name: pl.Float64 for name, value in even.items() if isinstance(value, float) or name in unset}
     return pl.LazyFrame(rows, schema_overrides={**floats, "cell": pl.Int16})
 
 
@@ -153,6 +174,11 @@ CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     ("lagging_cell", {**NEVER_FULL, "ahead": 0.12}),
     ("lagging_cell", {**LATE, "drift": 4.0, "bleed_ma": 4.0}),  # 6 mA, if half of the balancer's part is assumed only
     ("lagging_cell", {**LATE, "drift": 6.0}),  # towards where the balancer holds it
+    ("lagging_cell", {**LATE, "drift": 12.0, "loses": 1.0}),  # the balancer took it, and explains the drift
+    ("leaking_cell", {**LATE, "drift": 1.0, "loses": 7.1}),  # the balancer hides the leak
+    ("lagging_cell", {**LATE, "drift": 12.0, "loses": 7.0}),
+    ("leaking_cell", {**LATE, "drift": 12.0, "given_ma": 49.0}),  # a tenth of it may be lost on the way
+    ("lagging_cell", {**LATE, "drift": 12.0, "given_ma": 51.0}),
     (None, {"shuttles": True, "bleed_ma": 30.0, "lag": -0.009}),  # ahead at full, and fed all the same
     (None, {"lag": -0.017, "late_lag": -0.013, "lead": 0.001, "deficit": None}),  # at one end only
     ("capacity_deficit", {"alone_empty": 0.8, "deficit": None}),
@@ -215,17 +241,14 @@ def test_a_charge_that_one_cell_ends_early_is_told_with_that_cell() -> None:
 def test_a_cell_that_misses_the_charges_end_by_now_leaks_as_much_as_it_shows_at_empty() -> None:
     """What was seen of it at full is from before it began."""
     begun = gaps(of(3, lambda day: 0.0 if day < 9 else float("nan")), of(3, lambda day: 1000.0 * max(0, day - 8)))
-    days = pl.LazyFrame(
-        [{"site": "barn", "unit": "u1", "day": date(2026, 5, 1) + timedelta(days=d), "cell": c, **dict.fromkeys(
-            ("jumps", "quiet", "top_first", "top_last", "sxy", "sxx", "steps"), 0), "balancing_s": 0.0, "filled_s": 0.0,
-          "min_mv": 3101, "max_mv": 3457}
-         for d in range(DAYS) for c in range(CELLS)],
-        schema_overrides={"cell": pl.Int16},
-    )  # fmt: skip
-    kinds = {"site": pl.String, "unit": pl.String, "ts": pl.Int64, "cell": pl.Int16}
+    days = worked(nothing, nothing)
+    kinds = {"site": pl.String, "unit": pl.String, "day": pl.Date, "ts": pl.Int64, "cell": pl.Int16}
     rests = pl.LazyFrame(schema={**kinds, "state": pl.String, "soc": pl.Float64, "mv": pl.Float64})
     seen = pl.LazyFrame(list(begun.values()), schema_overrides={"cell": pl.Int16})
-    rows = {row["cell"]: row for row in cell_month(seen, days, rests, date(2026, 5, 20), LFP).collect().to_dicts()}
+    rows = {
+        row["cell"]: row
+        for row in cell_month(seen, days, rests, DAY + timedelta(days=DAYS - 1), LFP).collect().to_dicts()
+    }
     assert begun[3]["drift_full"] == pytest.approx(0.0)
     assert (rows[3]["drift_from"], rows[2]["drift_from"]) == ("empty", "full")
     assert rows[3]["drift"] > 20  # 1000 mAh a day are 42 mA, and the days before are of the slope too
@@ -247,9 +270,10 @@ def rested(step: int, below: int) -> dict[str, Any]:
     cell_day = pl.DataFrame([zeros | row for row in days], schema=TABLES["cell_day"]).lazy()
     anchors = pl.DataFrame(seen, schema=TABLES["anchor"]).lazy()
     gap = pl.LazyFrame({"site": ["barn"], "unit": ["u1"], "nominal_mah": [NOMINAL]})
-    none = dict.fromkeys(("drift_full", "drift_empty", "late_unfilled"), pl.lit(None, pl.Float64))
+    names = ("drift_full", "drift_empty", "loses_full", "loses_empty", "late_unfilled")
+    none = dict.fromkeys(names, pl.lit(None, pl.Float64))
     month = cell_month(cell_day.select("site", "unit", "cell").join(gap, on=["site", "unit"]).with_columns(**none),
-                       cell_day, anchors, DAY, LFP)  # fmt: skip
+                       balanced(cell_day, M), anchors, DAY, LFP)  # fmt: skip
     return {row["cell"]: row["rest_deficit"] for row in month.collect().to_dicts()}
 
 
@@ -277,3 +301,41 @@ def test_the_lowest_of_balanced_cells_is_filled_and_the_others_are_bled() -> Non
     told = cells(lived(rows), LFP).collect()
     assert told["balancing_s"].to_list() == pytest.approx([3600.0, 0.0, 3600.0])
     assert told["filled_s"].to_list() == pytest.approx([0.0, 0.0, 3600.0])
+
+
+def test_what_a_balancer_took_and_gave_back_is_no_leak_although_the_cell_fell_behind() -> None:
+    """For ten days it takes 4 h a day from cell 2, then it rests: the cell falls behind, and stays there."""
+    took = worked(of(2, lambda day: 14_400.0 if day < 10 else 0.0), nothing)
+    behind = of(2, lambda day: 4 * M.balance_ma * min(day, 10))
+    found = gaps(behind, behind, took)[2]
+    assert found["drift_full"] > M.drift_ma
+    assert found["loses_full"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_leak_shows_beside_what_the_balancer_took_and_where_it_hides_it() -> None:
+    """24 mA out of cell 2, from which the balancer takes besides; and of which it makes up for all by the others."""
+    took = worked(of(2, lambda _: 3600.0), nothing)
+    both = of(2, lambda day: (576 + M.balance_ma) * day)
+    assert gaps(both, both, took)[2]["loses_full"] == pytest.approx(24.0, rel=0.01)
+    others = worked(lambda cell, _: 0.0 if cell == 2 else 576 / M.balance_ma * 3600, nothing)
+    hidden = gaps(nothing, nothing, others)[2]
+    assert (hidden["drift_full"], hidden["loses_full"]) == pytest.approx((0.0, 24.0))
+
+
+def test_a_cell_that_is_shuttled_to_and_fro_pays_for_the_way() -> None:
+    """It gives as long as it is given: what is lost between is missing there, and not by a leak."""
+    paid = worked(lambda cell, _: 7200.0 if cell == 2 else 0.0, of(2, lambda _: 3600.0)).collect()
+    mine = paid.filter(pl.col("cell") == 2, pl.col("day") == DAY).to_dicts()[0]
+    assert mine["shuttles"]
+    assert mine["given_mah"] == pytest.approx(M.shuttle_ma)
+    assert mine["bleed_mah"] == pytest.approx(-M.shuttle_ma * (1 / M.shuttle_yield - 1))
+    assert paid.filter(pl.col("cell") == 2)["bleed_before_mah"].to_list()[:3] == pytest.approx(
+        [day * mine["bleed_mah"] for day in range(3)]
+    )
+
+
+def test_a_bms_that_speaks_of_no_balancing_takes_nothing() -> None:
+    silent = worked(nothing, nothing).with_columns(balancing_s=pl.lit(None, pl.Float64))
+    rows = balanced(silent.drop("shuttles", "bleed_mah", "bleed_before_mah", "given_mah"), M).collect()
+    assert rows["bleed_mah"].null_count() == rows.height
+    assert set(rows["bleed_before_mah"]) == {0.0}
