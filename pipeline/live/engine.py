@@ -118,9 +118,6 @@ def step(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
     """Events of one run of a module's readings; changes `module`."""
     last = module.last
     hole = last is not None and run.first.ts - last.ts > _hole(module)
-    if run.n > 1 or (last is not None and not hole):
-        seen = (run.last.ts - run.first.ts) // (run.n - 1) if run.n > 1 else run.first.ts - (last or run.first).ts
-        module.period = max(1000, (3 * module.period + seen) // 4)
     run = after_sessions(module, run, profile, hole=hole)
     kept: set[str] = set()
     for event in recall(module, run, profile, kept, hole=hole):
@@ -132,6 +129,9 @@ def step(module: Module, run: Run, profile: Profile) -> Iterator[Event]:
         if event.phase == "enter":
             yield from repeats(module, event)
     yield from settled(module, run.last.ts)
+    if run.n > 1 or (last is not None and not hole):
+        seen = (run.last.ts - run.first.ts) // (run.n - 1) if run.n > 1 else run.first.ts - (last or run.first).ts
+        module.period = max(1000, (3 * module.period + seen) // 4)
     begun, good, bad = module.polls
     module.polls = (begun or run.first.ts, good + run.n, bad)
     yield from weigh(module, run.last.ts)

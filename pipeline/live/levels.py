@@ -147,8 +147,10 @@ JUMP = "_jump"
 def _of_charge() -> tuple[Level, ...]:
     soc, drift = col("soc_pm"), "soc_drift"
     full, empty = number(drift, "false_full_pm"), number(drift, "false_empty_pm")
+    false_charge = IDLE & (soc >= number(drift, "false_charge_pm")) & (col("hi") <= col("p_empty"))
     false_full = CHARGING & (soc >= full) & (col("hi") < col("p_not_full"))
     false_empty = IDLE & (soc > 0) & (soc <= empty) & (col("lo") > col("p_not_empty"))
+    off = false_full | false_empty | false_charge
     low, jump = number("low_soc_warning", "trip_pm"), number("soc_jump", "jump_pm")
     early = (col("discharge_on") == 0) & (soc > number("early_discharge_cutoff", "soc_pm"))
     early &= (col("lo") <= col("p_uv_trip") + 50) & (col("current_ma") <= 0)
@@ -161,8 +163,8 @@ def _of_charge() -> tuple[Level, ...]:
               value="soc_pm", unit="0.1 %"),
         Level("soc_zero", (soc == 0) & IDLE & (col("lo") > col("p_not_empty")), soc > 0, hold("soc_zero"), 0,
               value="lo", limit="p_not_empty", beside_flags=True),
-        Level("soc_drift", false_full | false_empty, ~(false_full | false_empty) & soc.is_not_null(), hold(drift),
-              10 * MINUTE, value="soc_pm", unit="0.1 %", beside_flags=True),
+        Level(drift, off, ~off & soc.is_not_null(), hold(drift), hold(drift, "release_for_s"), value="soc_pm",
+              unit="0.1 %", beside_flags=True),
         Level("soc_jump", col("soc_step").abs() >= jump, col("soc_step").abs() < jump, 0, MINUTE,
               value="soc_step", unit="0.1 %", beside_flags=True),
         Level("early_discharge_cutoff", early & weak, col("discharge_on") == 1, SEEN_TWICE,

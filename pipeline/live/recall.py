@@ -41,14 +41,19 @@ def _begins(run: Run, since: int) -> Waiting:
 
 
 def _reset(module: Module, run: Run) -> Iterator[Event]:
-    """The protection is gone after a short silence, charge and cells are as before."""
+    """The protection is gone after a short silence, charge and cells are as before: it ends at once.
+
+    Cells are compared at rest only: one that charges again at once has other voltages and the same charge.
+    """
     before, now = module.last, run.first
     if before is None or not module.said or not RESET_MS[0] <= now.ts - before.ts <= RESET_MS[1]:
         return
     silent = now.ts - before.ts > 3 * module.period
     gone = [name for name in module.said if name not in device_faults(run.faults)]
     gone = [name for name in gone if catalogue()[name].severity in ("protection", "lockout")]
-    pairs = ((before.soc_pm, now.soc_pm, SAME_PM), (before.lo, now.lo, SAME_MV), (before.hi, now.hi, SAME_MV))
+    pairs = [(before.soc_pm, now.soc_pm, SAME_PM)]
+    if None in pairs[0] or module.flow[0] == run.dir == IDLE:
+        pairs += [(before.lo, now.lo, SAME_MV), (before.hi, now.hi, SAME_MV)]
     same = all(a is None or b is None or abs(a - b) <= most for a, b, most in pairs)
     if not (silent and gone and same and run.faults is not None):
         return
@@ -60,6 +65,7 @@ def _reset(module: Module, run: Run) -> Iterator[Event]:
         "derived", cuts_of(gone[0], now.charge_on, now.discharge_on), run.arrival - now.ts > LATE_MS,
         code="probable_manual_reset", evidence=evidence, identity=run.identity,
     )  # fmt: skip
+    yield from (left(module, name, now.ts, run) for name in gone if name in module.standing)
 
 
 def _soc_stuck(module: Module, run: Run, profile: Profile, *, hole: bool) -> Iterator[Event]:

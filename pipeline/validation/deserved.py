@@ -8,14 +8,16 @@ is told is unneeded.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import polars as pl
 
 from pipeline.alerts.hiding import REPEAT
 from pipeline.limits import DAY, MINUTE
+from pipeline.live.holds import GONE_MS
 
 MOVED_K = 5.0
 """A day's range of temperature in which a sensor that stands still has to show."""
@@ -126,13 +128,17 @@ class Truth:
         return self.lockouts.get((where, fault), ())
 
     def repeats(self, where: Where) -> list[tuple[int, int]]:
-        """Lockouts that came again by the windows of the catalogue: within 10 min, 3 in 24 h, 5 in 7 days."""
+        """Lockouts that came again by the windows of the catalogue: within 10 min, 3 in 24 h, 5 in 7 days.
+
+        One that is gone for less than a minute is the same (docs/live.md): the BMS tries again by itself.
+        """
         found = []
-        for (place, _), spans in self.lockouts.items():
+        for (place, _), lockouts in self.lockouts.items():
             if place != where:
                 continue
-            for nth, (begin, end) in enumerate(sorted(spans)):
-                before = sorted(spans)[:nth]
+            spans = list(_episodes(lockouts))
+            for nth, (begin, end) in enumerate(spans):
+                before = spans[:nth]
                 day, week = (sum(begin - span < at for at, _ in before) for span in (DAY, 7 * DAY))
                 if (before and begin - before[-1][1] <= 10 * MINUTE) or day >= 2 or week >= 4:
                     found.append((begin, end))
@@ -154,6 +160,13 @@ class Truth:
     def _shows(self, where: Where, kind: str) -> bool:
         """A sensor that stands still shows where it became warmer or colder."""
         return kind != "sensor_stuck" or where in self.warmed
+
+
+def _episodes(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """In order, and those less than a minute apart as one."""
+    ordered = sorted(spans)
+    starts = [0, *(n for n, (a, b) in enumerate(pairwise(ordered), start=1) if b[0] - a[1] >= GONE_MS)]
+    yield from ((ordered[a][0], ordered[b - 1][1]) for a, b in pairwise([*starts, len(ordered)]))
 
 
 def _midnight(day: object) -> int:
