@@ -14,9 +14,10 @@ REPEAT = "repeat_lockout"
 COUNTED = frozenset(
     fault.id for fault in catalogue().values()
     if fault.severity in ("protection", "lockout", "fault") and fault.category not in ("comm", "stack", "config", "soc")
-    and fault.id != REPEAT
+    and (fault.severity != "fault" or fault.cuts not in ("none", "varies")) and fault.id != REPEAT
 )  # fmt: skip
-"""Faults whose return is a lockout: what cuts a path or is a defect, not a lost line or a wrong percentage."""
+"""Faults whose return is a lockout: what cuts a path. No lost line, no wrong percentage, and no defect of a cell, a
+lead or a sensor with which the battery works on: these come and go, and nobody resets anything."""
 
 
 def repeats(module: Module, event: Event, *, missed: int = 0) -> Iterator[Event]:

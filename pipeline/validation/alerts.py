@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from multiprocessing import get_context
-from os import cpu_count
+from os import cpu_count, environ
+from time import monotonic
+
+import typer
 
 from pipeline.alerts.rules import Rules
 from pipeline.limits import DAY
@@ -32,8 +35,8 @@ PLAN = FleetPlan(
     modules=100, days=SETTLES + COUNTED, period_s=10, flaws=0.3, stack_size=2, polarisation="varied", seed=TEST[0]
 )
 QUICK = replace(PLAN, modules=20, days=SETTLES + 3, period_s=30)
-AT_ONCE = 100
-"""Modules of a part: about 2 GB in its process, at a reading every 10 s."""
+AT_ONCE = 50
+"""Modules of a part: about 1 GB in its process, at a reading every 10 s."""
 A_WEEK = 7
 ANY = (0.0, 1.0)
 """The target of what is only shown."""
@@ -65,20 +68,32 @@ def alerts(seed: int, quick: bool) -> Iterator[Row]:
     A message is unneeded if nothing it speaks of is so. Its interval is Garwood's, those of shares are Wilson's; both
     take messages for independent, which those of one bad module are not.
     """
-    whole = Seen()
-    with ProcessPoolExecutor(cpu_count(), get_context("spawn")) as pool:
-        for seen in pool.map(watched, list(samples(seed, QUICK if quick else PLAN))):
-            whole.add(seen)
+    whole = _all(list(samples(seed, QUICK if quick else PLAN)))
     weeks, each = whole.module_days / A_WEEK, "per 100 modules and week"
     bar = target("unneeded messages")
     yield rate(f"unneeded messages ({whole.module_days:.0f} module-days)", bar, whole.unneeded.total(), weeks, each)
-    for fault, count in whole.unneeded.most_common():
+    for fault, count in sorted(whole.unneeded.items(), key=lambda one: (-one[1], one[0])):
         yield rate(f"  {fault}", (0.0, float("inf")), count, weeks, each)
     yield rate("all messages", (0.0, float("inf")), whole.pushes, weeks, each)
     for fault in sorted({*whole.right, *whole.wrong}):
         yield share(f"precision: {fault}", ANY, whole.right[fault], whole.right[fault] + whole.wrong[fault])
     for fault in sorted(whole.due):
         yield share(f"recall: {fault}", ANY, whole.hit[fault], whole.due[fault])
+
+
+def _all(work: Sequence[FleetPlan]) -> Seen:
+    """What came of all parts, a process a core; says how far it is after each of them."""
+    whole, begun = Seen(), monotonic()
+    environ.setdefault("POLARS_MAX_THREADS", "1")  # of the processes to come
+    with ProcessPoolExecutor(cpu_count(), get_context("spawn")) as pool:
+        for nth, done in enumerate(as_completed([pool.submit(watched, plan) for plan in work]), start=1):
+            whole.add(done.result())
+            typer.echo(
+                f"alerts: {nth} of {len(work)} parts after {(monotonic() - begun) / 60:.0f} min, "
+                f"{whole.unneeded.total()} of {whole.pushes} messages unneeded",
+                err=True,
+            )
+    return whole
 
 
 def samples(seed: int, plan: FleetPlan) -> Iterator[FleetPlan]:

@@ -47,7 +47,13 @@ MAY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("gaps", "comm_bursts"), SILENCE),
     **dict.fromkeys(("missing_module", "module_mismatch", "mixed_stack", "bad_connection", "reconnect"), SHARING),
     **dict.fromkeys(("charger_high", "deaf", "reset_chain"), TOP),
-    "idle_drain": ("deep_sleep", "low_soc_warning", "low_soc_cutoff", "early_discharge_cutoff"),
+    "idle_drain": (
+        "deep_sleep",
+        "low_soc_warning",
+        "low_soc_cutoff",
+        "early_discharge_cutoff",
+        "cell_extreme_voltage_lockout",
+    ),
     "cold_garage": (
         "charge_undertemperature_warning",
         "discharge_undertemperature_warning",

@@ -85,3 +85,57 @@ def test_one_strong_cell_does_not_make_another_weak(cells: int, odd: dict[str, i
         {"for_s": 3600, "every_s": 60, "current_ma": 20_000, "soc_pm": "200..500", "cells": 3300, "odd": {}},
     ]  # fmt: skip
     assert [fault for phase, fault in told(each * 4) if phase == "enter"] == expected
+
+
+TRIPPED = {"faults": "cell_overvoltage_protection", "charge_on": 0}
+FREE = {"faults": "", "charge_on": 1}
+
+
+@pytest.mark.parametrize(("soc_pm", "returned"), [(500, True), (510, True), (520, False)])
+def test_a_reset_ends_a_lockout_at_once_though_it_charges_and_trips_again_within_a_minute(
+    soc_pm: int, returned: bool
+) -> None:
+    charges = {"for_s": 20, "silent_s": 180, "soc_pm": soc_pm, "cells": 3500, "current_ma": 30_000, **FREE}
+    events = told(
+        [{"for_s": 60}, {"for_s": 600, "cells": 3400, **TRIPPED}, charges, {"for_s": 600, "current_ma": 0, **TRIPPED}]
+    )
+    once = [("enter", "cell_overvoltage_protection")]
+    again = [("note", once[0][1]), ("leave", once[0][1]), *once, ("enter", "repeat_lockout")]
+    assert events == (once + again if returned else once)
+
+
+@pytest.mark.parametrize("every_s", [10, 30, 50])
+def test_the_silence_of_a_reset_is_long_against_the_period_before_it(every_s: int) -> None:
+    clean = {"for_s": every_s, "silent_s": 180, "every_s": every_s, **FREE}
+    steps = [{"for_s": 60 * every_s, "every_s": every_s, **TRIPPED}, clean, {"for_s": 600, **TRIPPED}]
+    assert told(steps)[-1] == ("enter", "repeat_lockout")
+
+
+@pytest.mark.parametrize(("soc_pm", "cells", "expected"), [
+    (200, 3100, ["soc_drift"]), (190, 3100, []), (200, 3110, []), (400, 3040, ["soc_drift"]),
+])  # fmt: skip
+def test_a_counter_that_shows_charge_in_an_empty_module_at_rest_is_off(
+    soc_pm: int, cells: int, expected: list[str]
+) -> None:
+    assert [fault for _, fault in told([{"for_s": 900, "soc_pm": soc_pm, "cells": cells}])] == expected
+    under_load = {"for_s": 900, "soc_pm": soc_pm, "cells": cells, "current_ma": -20_000}
+    assert told([under_load]) == []
+
+
+@pytest.mark.parametrize(("hours", "left"), [(23, []), (25, [("leave", "soc_drift")])])
+def test_a_counter_that_was_off_is_told_once_a_day_at_most(hours: int, left: list[tuple[str, str]]) -> None:
+    off: dict[str, Any] = {"for_s": 900, "soc_pm": 300, "cells": 3050}
+    fine = {"for_s": hours * 3600, "every_s": 60, "cells": 3250}
+    assert told([off, fine]) == [("enter", "soc_drift"), *left]
+
+
+def test_cells_that_sank_to_zero_are_no_dead_chip_and_cells_that_are_zero_at_once_are() -> None:
+    sinks = [{"for_s": 600, "cells": 1400, "soc_pm": 0}, {"for_s": 600, "cells": 0}]
+    assert [fault for _, fault in told(sinks) if fault != "soc_zero"] == ["cell_extreme_voltage_lockout"]
+    assert told([{"for_s": 600}, {"for_s": 600, "cells": 0}]) == [("enter", "afe_fault")]
+
+
+def test_a_lead_that_jumps_again_and_again_is_no_lockout_that_returns() -> None:
+    jumps: Steps = [{"for_s": 20, "odd": {"4": mv}, "cells": 3320, "soc_pm": 700} for mv in (45, 0, 45, 0, 45, 0)]
+    steps: Steps = [*jumps, {"for_s": 4000, "odd": {}}]
+    assert {fault for _, fault in told([{"for_s": 60, "soc_pm": 700}, *(steps * 4)])} == {"cell_reading_erratic"}
