@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from cellherd.faults import catalogue
-from pipeline.limits import MINUTE
+from pipeline.limits import HOUR, MINUTE
 
 Numbers = dict[str, Any]
 SEEN_TWICE = 1
@@ -163,7 +163,7 @@ def _of_charge() -> tuple[Level, ...]:
               value="soc_pm", unit="0.1 %"),
         Level("soc_zero", (soc == 0) & IDLE & (col("lo") > col("p_not_empty")), soc > 0, hold("soc_zero"), 0,
               value="lo", limit="p_not_empty", beside_flags=True),
-        Level(drift, off, ~off & soc.is_not_null(), hold(drift), hold(drift, "release_for_s"), value="soc_pm",
+        Level(drift, off, ~off & soc.is_not_null(), hold(drift), number(drift, "release_for_h") * HOUR, value="soc_pm",
               unit="0.1 %", beside_flags=True),
         Level("soc_jump", col("soc_step").abs() >= jump, col("soc_step").abs() < jump, 0, MINUTE,
               value="soc_step", unit="0.1 %", beside_flags=True),
