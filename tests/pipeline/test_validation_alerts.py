@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -142,3 +144,19 @@ def test_each_season_draws_other_modules_and_all_of_them_are_asked() -> None:
     assert sum(plan.modules for plan in plans) == 4 * alerts.PLAN.modules
     assert len({plan.seed for plan in plans}) == len({plan.start for plan in plans}) == 4
     assert {plan.seed for plan in alerts.samples(120, alerts.PLAN)} == {120, 101, 102, 103}
+
+
+def test_all_parts_are_added_up_and_each_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def seen(plan: FleetPlan) -> alerts.Seen:
+        return alerts.Seen(7 * plan.modules, 3, unneeded=Counter({"soc_jump": int(plan.start.month == 1)}))
+
+    monkeypatch.setattr(alerts, "ProcessPoolExecutor", lambda number, _: ThreadPoolExecutor(number))
+    monkeypatch.setattr(alerts, "watched", seen)
+    bar, jumps, every = list(alerts.alerts(1, quick=True))
+    assert (round(bar.figure, 6), bar.ok, round(jumps.figure, 6)) == (1.25, False, 1.25)
+    assert (every.name, round(every.figure, 6)) == ("all messages", 15)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" after ")[0] for line in told] == [f"alerts: {n} of 4 parts" for n in (1, 2, 3, 4)]
+    assert told[-1].endswith("1 of 12 messages unneeded")
