@@ -114,7 +114,7 @@ class Broker(Strict):
 Table = Literal[
     "reading", "reading_60s", "event", "gap", "device_info", "device_counter", "device_log", "edge_event",
     "module_day", "cell_day", "spread_hist", "finding", "lockout", "step_sum", "crossing", "anchor", "capacity",
-    "soh", "resistance", "loop", "trend", "stack_day",
+    "miscount", "soh", "resistance", "loop", "trend", "stack_day",
 ]  # fmt: skip
 Days = Annotated[int, Field(ge=35, le=36500)]
 """At least 35: the nights work through what comes up to 31 days late once more."""

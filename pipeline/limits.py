@@ -248,6 +248,7 @@ class Limits:
     step_ma: int = 5_000  # a current step that tells a resistance
     step_c_rate: float = 0.05  # and, of a large module, so much of its capacity
     drift_ma: int = 2_000  # change of the low-passed current that tells a slow resistance
+    rest_ma: int = 300  # below it a sensor of 0.1 A shows its own error, and perhaps what an inverter needs
     step_late: float = 1.5  # periods that a step may take
     quiet_ma: int = 3_000  # a current change that cannot move a cell by jump_mv
     jump_mv: int = 25

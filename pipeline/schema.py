@@ -10,7 +10,7 @@ from typing import TypeAlias
 import polars as pl
 
 from cellherd.reading import CELLS, SCALARS, TEMPS
-from pipeline.schema_ageing import LOOP, RESISTANCE, SOH, TREND
+from pipeline.schema_ageing import LOOP, MISCOUNT, RESISTANCE, SOH, TREND
 
 Schema: TypeAlias = dict[str, "pl.DataType | type[pl.DataType]"]
 
@@ -283,6 +283,7 @@ TABLES: dict[str, Schema] = {
     "spread_hist": SPREAD_HIST,
     "lockout": LOCKOUT,
     "step_sum": STEP_SUM,
+    "miscount": {**_DAILY, **MISCOUNT},
     "crossing": CROSSING,
     "anchor": ANCHOR,
     "capacity": CAPACITY,

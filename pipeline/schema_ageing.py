@@ -6,6 +6,13 @@ import polars as pl
 
 Columns = dict[str, "pl.DataType | type[pl.DataType]"]
 
+MISCOUNT: Columns = {
+    "ts": pl.Int64,  # of a row of crossing or anchor; null: the whole day
+    "rest_h": pl.Float64,  # hours without current
+    "fall_mah": pl.Float64,  # half an interval of every slow fall of the current: what readings at its end leave out
+}
+"""Since the day's start: where counted charge errs otherwise than by the sensor's offset."""
+
 SOH: Columns = {
     "method": pl.String,  # crossings, anchors
     "n": pl.Int64,  # stretches that ended this day

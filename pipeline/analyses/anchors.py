@@ -12,7 +12,7 @@ from pipeline.limits import HOUR, MINUTE, Limits
 SIGMA_MV = 5.0
 """Of a rest voltage: quantisation, relaxation and hysteresis together."""
 REST_MA, REST_MS, TAPER_C, APART_MS = 1500, 20 * MINUTE, 0.06, 6 * HOUR
-COUNTERS = ("ts", "in_mah", "out_mah", "in_wh", "out_wh", "temp_dc")
+COUNTERS = ("ts", "in_mah", "out_mah", "in_wh", "out_wh", "rest_h", "fall_mah", "temp_dc")
 
 
 def anchors(rows: pl.LazyFrame, resistances: pl.LazyFrame, limits: Limits, chemistry: Chemistry) -> pl.LazyFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.analyses.ledger import UNIT
+from pipeline.analyses.miscounts import WOBBLES
 from pipeline.chemistry import Chemistry
 from pipeline.limits import HOUR
 from pipeline.quality import Quality
@@ -25,9 +26,9 @@ def capacity(
 ) -> pl.LazyFrame:
     """capacity rows without their place: (site, unit, cell, day, method, ts, from_ts, mah, sigma, current, temp).
 
-    `crossings` and `anchors` come from `ledger`, `offsets` from `offset`, `modules` has (site, unit, nominal_mah).
-    Each emptying is paired with the filling before it, within 48 h. Reference: crossings need no curve but its window
-    between the two marks; anchors need the curve at both ends.
+    `crossings` and `anchors` come from `ledger` and `beside`, `offsets` from `offset`, `modules` has (site, unit,
+    nominal_mah). Each emptying is paired with the filling before it, within 48 h. Reference: crossings need no curve
+    but its window between the two marks; anchors need the curve at both ends.
     """
     up, down = (crossings.filter(pl.col("direction") == way) for way in (1, -1))
     full, rest = (anchors.filter(pl.col("state") == state) for state in ("full", "rest"))
@@ -39,6 +40,7 @@ def capacity(
         share_sigma=(pl.col("soc_sigma") ** 2 + pl.col("soc_sigma_from") ** 2).sqrt(),
     )
     columns = [*CELL, "day", "ts", "from_ts", "counted", "moved", "share", "share_sigma", "temp_dc", "current_ma", "dq"]
+    columns += WOBBLES
     both = pl.concat(
         [
             by_marks.with_columns(method=pl.lit("crossings")).select(*columns, "method"),
@@ -60,7 +62,7 @@ def _paired(filled: pl.LazyFrame, emptied: pl.LazyFrame) -> pl.LazyFrame:
         moved_from="moved_mah",
         dq_from="dq",
         at="ts",
-        **{f"{e}_from": e for e in ends},
+        **{f"{e}_from": e for e in (*ends, *WOBBLES)},
     )
     joined = (
         emptied.with_columns(at=pl.col("ts"))
@@ -72,12 +74,14 @@ def _paired(filled: pl.LazyFrame, emptied: pl.LazyFrame) -> pl.LazyFrame:
         counted=pl.col("mah_from") - pl.col("mah"),
         moved=pl.col("moved_mah") - pl.col("moved_from"),
         dq=pl.col("dq") | pl.col("dq_from"),
+        **{name: pl.col(name) - pl.col(f"{name}_from") for name in WOBBLES},
     )
 
 
 def _held(pairs: pl.LazyFrame) -> pl.LazyFrame:
     hours = (pl.col("ts") - pl.col("from_ts")) / HOUR
-    corrected = pl.col("counted") + pl.col("offset_ma").fill_null(0) * hours
+    odd = pl.col("rest_ma") * pl.col("rest_h") + pl.col("fall_share") * pl.col("fall_mah")
+    corrected = pl.col("counted") + pl.col("offset_ma").fill_null(0) * hours + odd.fill_null(0)
     held = corrected / pl.col("share")
     sigma = (
         (pl.col("offset_sigma").fill_null(100.0) * hours / pl.col("share")) ** 2

@@ -15,7 +15,8 @@ NEAR_MV = 25
 """Readings so far inside of a mark can have no cell that passes it, however its voltage is compensated."""
 AGAIN, EVENT_MS = 0.05, 12 * HOUR
 """A mark passed again within so much charge (of nominal) and time is the same event."""
-KEPT = ("ts", "in_mah", "out_mah", "current_ma", "lagged_ma", "temp_dc")
+COUNTED = ("ts", "in_mah", "out_mah", "rest_h", "fall_mah")
+KEPT = (*COUNTED, "current_ma", "lagged_ma", "temp_dc")
 
 
 def crossings(rows: pl.LazyFrame, resistances: pl.LazyFrame, limits: Limits, chemistry: Chemistry) -> pl.LazyFrame:
@@ -65,7 +66,7 @@ def _passing(rows: pl.DataFrame, volts: Floats, chemistry: Chemistry, way: int) 
     at, cell = np.nonzero(passed)
     share = (mark - volts[at, cell]) / (volts[at + 1, cell] - volts[at, cell])
     after, before = rows[at + 1], rows[at]
-    between = {n: before[n].to_numpy() + share * (after[n] - before[n]).to_numpy() for n in ("in_mah", "out_mah", "ts")}
+    between = {n: before[n].to_numpy() + share * (after[n] - before[n]).to_numpy() for n in COUNTED}
     told = after.select("unit", *KEPT, "nominal", "fast_mohm", "slow_mohm").with_columns(
         pl.Series(name, values) for name, values in between.items()
     )

@@ -20,7 +20,8 @@ FAR = 10**9
 def dynamics(
     rows: pl.LazyFrame, carried: pl.LazyFrame, day: LocalDay, limits: Limits, chemistry: Chemistry
 ) -> pl.LazyFrame:
-    """`steps` with mean, low, high (mV), band, temp_dc, kt, in_mah, out_mah, in_wh, out_wh, di (mA), lagged_ma, step.
+    """`steps` with mean, low, high (mV), band, temp_dc, kt, in_mah, out_mah, in_wh, out_wh, rest_h, fall_mah, di (mA),
+    lagged_ma, step.
 
     `kt` is the share by which resistance is higher than at 25 degC (Arrhenius). Counters run from the day's start; they
     are added up as whole mA ms and mW ms, so that a module's come out the same whoever is worked through beside it.
@@ -47,10 +48,23 @@ def dynamics(
             for unit, (flow, scale) in flows.items()
             for way, sign in (("in", 1), ("out", -1))
         ),
+        rest_h=_since_midnight(pl.when(current.abs() <= limits.rest_ma).then(ms).otherwise(0)) / MS_PER_HOUR,
+        fall_mah=_since_midnight((_fall(limits, chemistry) * ms).fill_null(0)) / (2 * MS_PER_HOUR),
         di=change("current_ma"),
         kt=(chemistry.arrhenius_k * (1 / (pl.col("temp_dc") / 10 + KELVIN) - 1 / (WARM_C + KELVIN))).exp(),
         lagged_ma=_lagged(day, chemistry.tau_s * 1000),
     ).with_columns(step=_step(limits, chemistry))
+
+
+def _fall(limits: Limits, chemistry: Chemistry) -> pl.Expr:
+    """mA, by which the current became smaller since the reading before while charger or BMS held a limit: charging
+    near full counts as positive, discharging near empty as negative. A reading's current is counted for all of the
+    time since the one before; of a slow fall that leaves out half of it.
+    """
+    drop, current = -change("current_ma").cast(pl.Int64), pl.col("current_ma")
+    full = (pl.col("mean") > chemistry.up_mv) & (drop > 0) & (current >= -limits.rest_ma)
+    empty = (pl.col("mean") < chemistry.down_mv) & (drop < 0) & (current <= limits.rest_ma)
+    return pl.when(full | empty).then(drop).otherwise(0)
 
 
 def _middle(temps: list[str]) -> pl.Expr:

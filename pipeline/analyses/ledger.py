@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from pipeline.analyses.miscounts import WOBBLES, miscounts
 from pipeline.chemistry import Floats
 from pipeline.quality import Quality
 
@@ -35,12 +36,17 @@ def ledger(events: pl.LazyFrame, module_day: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def offset(tops: pl.LazyFrame) -> pl.LazyFrame:
-    """(site, unit, offset_ma, offset_sigma, closures) by loop closure: a full module that is full again gained nothing.
+    """(site, unit, offset_ma, offset_sigma, closures, rest_ma, fall_share): a full module that is full again gained
+    nothing.
 
-    `tops` are upward crossings from `ledger`. Theil-Sen slope of the counted charge at those events over pairs more
-    than 48 h apart, per cell, then the median over cells. Fewer than five events: offset 0, sigma null.
+    `tops` are upward crossings from `ledger` and `beside`. Theil-Sen slope of the counted charge at those events,
+    without its `miscounts`, over pairs more than 48 h apart, per cell, then the median over cells. Fewer than five: no
+    row.
     """
-    rows = tops.select(*UNIT, "cell", "ts", "mah").sort(*UNIT, "cell", "ts").collect()
+    known = tops.select(*UNIT, "cell", "ts", "mah", *WOBBLES).sort(*UNIT, "cell", "ts").collect()
+    odd = miscounts(known, LEAST_EVENTS)
+    away = pl.col("rest_ma") * pl.col("rest_h") + pl.col("fall_share") * pl.col("fall_mah")
+    rows = known.join(odd, on=UNIT, how="left", maintain_order="left").with_columns(pl.col("mah") - away.fill_null(0))
     slopes = [
         (*key, _theil_sen(group["ts"].to_numpy() / 3.6e6, group["mah"].to_numpy()), group.height)
         for key, group in rows.group_by(*UNIT, "cell", maintain_order=True)
@@ -49,7 +55,9 @@ def offset(tops: pl.LazyFrame) -> pl.LazyFrame:
     each = pl.LazyFrame(slopes, schema=schema, orient="row").filter(pl.col("slope").is_not_nan())
     spread = (pl.col("slope").std(ddof=1) / pl.len().sqrt()).fill_null(20.0).clip(10.0)
     told = each.group_by(UNIT).agg(offset_ma=pl.col("slope").median(), offset_sigma=spread, closures=pl.col("n").max())
-    return told.with_columns(pl.col("offset_ma").clip(-NOT_CLOSED_MA, NOT_CLOSED_MA))
+    return told.join(odd.lazy(), on=UNIT, how="left").with_columns(
+        pl.col("offset_ma").clip(-NOT_CLOSED_MA, NOT_CLOSED_MA)
+    )
 
 
 def open_loops(offsets: pl.LazyFrame) -> pl.LazyFrame:

@@ -17,6 +17,8 @@ from pipeline.analyses.capacity import capacity
 from pipeline.analyses.crossings import crossings
 from pipeline.analyses.health import health
 from pipeline.analyses.ledger import ledger, offset, open_loops
+from pipeline.analyses.miscounts import beside
+from pipeline.analyses.miscounts import of_a_day as miscounted
 from pipeline.analyses.pulses import WINDOWS, growth, of_a_day, resistances
 from pipeline.analyses.resistance import resistance
 from pipeline.analyses.soh import daily, trusted
@@ -61,10 +63,8 @@ def charge_marks(store: Store, day: date, tables: Tables, roster: pl.DataFrame, 
     told = resists.collect().lazy()
 
     def marks(rows: pl.LazyFrame, limits: Limits) -> Tables:
-        return {
-            "crossing": crossings(rows, told, limits, chemistry).collect(),
-            "anchor": anchors(rows, told, limits, chemistry).collect(),
-        }
+        passed, fixed = (of(rows, told, limits, chemistry).collect() for of in (crossings, anchors))
+        return {"crossing": passed, "anchor": fixed, "miscount": miscounted(rows, passed, fixed)}
 
     return marks
 
@@ -84,8 +84,10 @@ def estimates(
     back = (day, sites, CLOSED)
     modules = tables["module_day"].lazy()
     days = with_today(store, "module_day", tables, back)
-    passed = ledger(with_today(store, "crossing", tables, back), days)
-    fixed = ledger(with_today(store, "anchor", tables, back), days)
+    counted = with_today(store, "miscount", tables, back)
+    passed, fixed = (
+        beside(ledger(with_today(store, name, tables, back), days), counted) for name in ("crossing", "anchor")
+    )
     offsets = offset(passed.filter(pl.col("direction") == 1))
     rated = modules.select(*UNIT, "nominal_mah")
     recent = pl.col("day") >= day - timedelta(days=2)  # a stretch that ends today began within two days

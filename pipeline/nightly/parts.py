@@ -33,7 +33,7 @@ from pipeline.nightly.stacks import shared_today
 from pipeline.nightly.store import Store, Tables
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
 
-CODE_VERSION = 5
+CODE_VERSION = 6
 """Raised when the daily tables would come out differently; every night within reach is then worked through again."""
 MODULES = 200
 """Modules of a part: about 150 MB in memory at a reading every 10 s."""
@@ -48,7 +48,8 @@ READ = (
 """What is read beside the cells and temperatures that the day's modules have."""
 
 MEASURED = (
-    *("module_day", "cell_day", "spread_hist", "lockout", "step_sum", "crossing", "anchor", "capacity"),
+    *("module_day", "cell_day", "spread_hist", "lockout", "step_sum", "crossing", "anchor", "miscount"),
+    "capacity",
     *AGEING,
     "stack_day",
 )
