@@ -11,6 +11,8 @@ from pipeline.enrolment import accounts
 from pipeline.enrolment.accounts import INGEST
 from pipeline.enrolment.places import Tls, on_loopback
 
+LOG = "broker.log"
+"""In the broker's folder, by nats-server itself."""
 ACK_PENDING = 4_000
 """Messages under way to the ingester. 20,000 would be let through, but nats-server throws a client off that has 64 MB
 waiting, and a message of a backlog has some 12 kB."""
@@ -35,7 +37,7 @@ def write_config(config: Broker, folder: Path, edges: Sequence[str], tls: Tls | 
     if INGEST in edges:
         raise CellherdError(f"an edge cannot be called {INGEST!r}: the ingester's own user has that name")
     text = _CONFIG.format(
-        log=_quoted(str(folder / "broker.log")),
+        log=_quoted(str(folder / LOG)),
         store=_quoted(str(folder / "jetstream")),
         listen=_quoted(config.listen),
         pending=ACK_PENDING,

@@ -22,12 +22,16 @@ from cellherd.errors import CellherdError
 from cellherd.settings import Broker
 from pipeline.enrolment.accounts import INGEST, secret
 from pipeline.enrolment.authority import client_files
-from pipeline.enrolment.nats import write_config
+from pipeline.enrolment.nats import LOG, write_config
 from pipeline.enrolment.places import Tls, host_and_port, tls_folder, tls_of
 from pipeline.ingest.subscriber import Line
 from pipeline.lifeline import die_with
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+STORES_NOTHING = b"JetStream failed to store"
+"""What nats-server says in its log once its disk failed; it says so of every message from then on, room or no room."""
+ANEW_S = 10.0
+"""Between two starts for that reason: while the disk is full the next one meets the same."""
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +48,8 @@ class EmbeddedBroker:
         self._failure = ""
         self._shown: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._read, self._anew_at = 0, 0.0
+        """Up to where the log was looked at, and before when the child is left alone."""
         self._thread = Thread(target=self._supervise, name="broker", daemon=True)
 
     def start(self) -> None:
@@ -54,6 +60,7 @@ class EmbeddedBroker:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_config(self._config, self._folder, self._edges, tls)
         self._shown = _stamp(tls)
+        self._new_words()  # of the last run
         self._thread.start()
         while not self._up.wait(0.05):
             if not self._thread.is_alive():
@@ -92,6 +99,27 @@ class EmbeddedBroker:
         """End the child, for the supervisor to start it anew; what it forgets, receipts repair."""
         if self._child is not None:
             self._child.terminate()
+
+    def look(self, now: float) -> None:
+        """Start the child anew if it stores nothing any more. `now` is monotonic seconds; to be called now and then."""
+        if now < self._anew_at or STORES_NOTHING not in self._new_words():
+            return
+        self._anew_at = now + ANEW_S
+        log.error("the broker stores nothing since its disk failed; starting it anew")
+        self.restart()
+
+    def _new_words(self) -> bytes:
+        """What the child's log has more than at the last look; all of it where another file took its place."""
+        path = self._folder / LOG
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(self._read if self._read <= size else 0)
+                said = file.read()
+                self._read = file.tell()
+        except OSError:
+            return b""
+        return said
 
     def stop(self) -> None:
         """End the child cleanly."""
@@ -142,7 +170,7 @@ class EmbeddedBroker:
         return False
 
     def _last_words(self) -> str:
-        logs = [path for name in ("broker.log", "startup.log") if (path := self._folder / name).exists()]
+        logs = [path for name in (LOG, "startup.log") if (path := self._folder / name).exists()]
         lines = [line for path in logs for line in path.read_text(errors="replace").splitlines()]
         return lines[-1] if lines else "it said nothing"
 

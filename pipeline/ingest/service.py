@@ -165,7 +165,9 @@ def run(config: FleetConfig, state: Path, stop: Event, registry: Registry | None
             notify("WATCHDOG=1")
             if broker is not None and ingester.committer.recoveries > recoveries:
                 recoveries = ingester.committer.recoveries
-                broker.restart()  # nats-server that met a full disk once refuses every message from then on
+                broker.restart()  # its disk is ours: it may have failed in a way of which it says nothing
+            if broker is not None:
+                broker.look(monotonic())
             if registry is not None:
                 registry.look(ingester, broker)
             if monotonic() - told >= TELL_EDGES_S:

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cellherd.settings import FleetConfig
+from pipeline.ingest.broker import STORES_NOTHING
 from pipeline.ingest.health import STILL_MS, metrics, reasons, resident
 from pipeline.ingest.pages import Pages
 from pipeline.journal import files
@@ -232,3 +233,27 @@ def test_a_real_disk_that_fills_up_stops_the_intake_and_once_freed_all_goes_on(
         pi.send_until_receipted(range(1, seq + 1))
         until(lambda: archived(small_disk) == list(range(1, seq + 1)), 30)
         assert running.poll() is None, "it never had to be started again"
+
+
+def test_a_broker_whose_own_disk_was_full_takes_messages_again_though_the_journal_never_noticed(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    """nats-server refuses every message once its disk failed, room or no room, so it must be another one."""
+    log = tmp_path / "broker" / "broker.log"
+    log.parent.mkdir(mode=0o700)
+    (log.parent / "jetstream").symlink_to(small_disk)
+    port = free_port()
+    with process(tmp_path, port) as running, edge(fleet(port), tmp_path) as pi:
+        pi.send_until_receipted([1])
+        fill(small_disk / "filler")
+        seq = 1
+        while STORES_NOTHING not in log.read_bytes():
+            assert seq < 3000, "the disk never filled"
+            seq += 1
+            pi.send([seq])
+            pi.wait([seq], 0.02)
+        (small_disk / "filler").unlink()
+        pi.send_until_receipted(range(1, seq + 1))
+        until(lambda: archived(tmp_path) == list(range(1, seq + 1)), 30)
+        assert running.poll() is None
+    assert "starting it anew" in (tmp_path / "ingest.log").read_text()
