@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,8 +37,8 @@ OVERHEAD = 256
 """Bytes of a row beside its body."""
 
 Reading: TypeAlias = tuple[Numbered, dict[str, Any]]
-Room: TypeAlias = Callable[[], int]
-"""Bytes by which the file may still grow, as the disk has it; below 0 rows must go."""
+Room: TypeAlias = Callable[[], int] | None
+"""Bytes by which the file may still grow, as the disk has it; below 0 rows must go. None: up to its cap."""
 
 
 class Outbox:
@@ -48,13 +49,7 @@ class Outbox:
     """
 
     def __init__(
-        self,
-        path: Path | None,
-        clock: Clock,
-        cap_bytes: int,
-        *,
-        identity: Identity | None = None,
-        room: Room | None = None,
+        self, path: Path | None, clock: Clock, cap_bytes: int, *, identity: Identity | None = None, room: Room = None
     ) -> None:
         self._clock, self._room = clock, room
         self._spool = Spool(path, cap_bytes)
@@ -63,15 +58,18 @@ class Outbox:
         self._replaying = Replaying(self._spool)
         self._owed: list[Entry] = []
         self._commits = 0
-        self.stream, self.client, self.drops = self._spool.meta(clock.wall(), identity)
         self.dropped: Counter[str] = Counter()
         """Rows lost since this opening, by the reason that their gap records tell."""
         self.rolled_back: set[str] = set()
         """Epochs of which the server has numbers that stand nowhere here: the file is older than what was sent."""
         self.committed = 0
         """The last number of this opening that is known to be on the disk."""
-        self.boots = Boots(self._spool)
-        self._now = self._spool.open_epoch(self.instant())
+        with ExitStack() as failed:  # what stays open would lock the file for the next try
+            failed.callback(self._spool.close)
+            self.stream, self.client, self.drops = self._spool.meta(clock.wall(), identity)
+            self.boots = Boots(self._spool)
+            self._now = self._spool.open_epoch(self.instant())
+            failed.pop_all()
         self._steady = (clock.wall() - clock.boot(), clock.boot())
 
     def last(self) -> tuple[str, int]:

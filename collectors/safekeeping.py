@@ -111,9 +111,12 @@ class Safekeeping:
             if self._blind:
                 opened = self._looked_back(opened)
             moved = self._moved(opened)
-        except (*REFUSALS, sqlite3.DatabaseError):
+        except (*REFUSALS, sqlite3.DatabaseError) as error:
             if opened is not None:
                 opened.abandon()
+            if self.trouble != str(error):
+                log.warning("%s: %s; it is tried every %d s", self._path, error, DISK_PAUSE_S)
+                self.trouble = str(error)
             return False
         self.outbox.abandon()
         self.outbox = opened
@@ -177,8 +180,12 @@ class Safekeeping:
 
     def _ready(self, outbox: Outbox) -> Outbox:
         self._identity = outbox.stream, outbox.client
-        write_identity(self._beside, self._identity)
-        self._ballast.take_on()
+        try:
+            write_identity(self._beside, self._identity)
+            self._ballast.take_on()
+        except BaseException:
+            outbox.abandon()
+            raise
         return outbox
 
     def _salvaged(self) -> Outbox:
