@@ -42,10 +42,17 @@ class Item:
         return self.written or (self.until + period if self.sort == "lost" else self.bt + self.slots * period)
 
 
-def wrong(items: Iterable[Item], starts: Sequence[int], period: int, hurt: Container[int] = ()) -> Iterator[str]:
+def wrong(
+    items: Iterable[Item],
+    starts: Sequence[int],
+    period: int,
+    hurt: Container[int] = (),
+    in_memory: Container[int] = (),
+) -> Iterator[str]:
     """What is wrong with a module's book. `starts` are when its edge was started, sorted, ms since boot.
 
     The lives that `hurt` holds forgot some of their rows, and so what came behind them does not know where they ended.
+    Those of `in_memory` died before a disk had what they told, which may be the time off in front of them.
     """
     known, slack, blurred = -inf, 0, _blurred(items := list(items), starts)
     for life, mine in lives(items, starts).items():
@@ -55,7 +62,8 @@ def wrong(items: Iterable[Item], starts: Sequence[int], period: int, hurt: Conta
             hole = blurred.get(life, -inf)
             begun = starts[life - 1] if 0 < life <= len(starts) and hole == -inf else None
             yield from _shifted(on, period, begun, hole)
-        if known > -inf and 0 < life <= len(starts) and life - 1 not in hurt and not {life - 1, life} & blurred.keys():
+        sure = life - 1 not in hurt and not {life - 1, life} & blurred.keys() and (off or life not in in_memory)
+        if known > -inf and 0 < life <= len(starts) and sure:
             yield from _off(off, known, starts[life - 1], period, slack)
         last = max(mine, key=lambda item: item.end(period))
         if last.end(period) > known:  # the last of rows that are gone was a reading or a gap: nobody knows

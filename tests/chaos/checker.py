@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -209,7 +209,7 @@ def _slots(herd: Herd, found: Books, shape: Shape, verdict: Verdict) -> None:
                     for begin, end in spoiled
                     for life in range(books.life_at(begin, starts), books.life_at(end, starts) + 1)
                 }
-                mistakes = list(books.wrong(items, starts, period, hurt))
+                mistakes = list(books.wrong(items, starts, period, hurt, _begun_in(starts, shape.in_memory[name])))
                 whole = [item for life, mine in books.lives(items, starts).items() if life not in hurt for item in mine]
                 verdict.exact += sum(item.slots for item in whole if item.sort != "absence")
                 if spoiled:
@@ -217,6 +217,11 @@ def _slots(herd: Herd, found: Books, shape: Shape, verdict: Verdict) -> None:
                     mistakes += [text for text, _ in holes if text]
                     verdict.forgotten += sum(slots for text, slots in holes if not text)
                 verdict.wrong += [f"{name} {bank.stack} {module}: {text}" for text in mistakes[:3]]
+
+
+def _begun_in(starts: Sequence[int], spans: Iterable[tuple[int, int]]) -> set[int]:
+    """The numbers of the lives that began within one of the spans."""
+    return {life for begin, end in spans for life, start in enumerate(starts, 1) if begin <= start <= end}
 
 
 def _again(herd: Herd, verdict: Verdict) -> None:

@@ -98,3 +98,13 @@ def test_a_hole_across_lives_leaves_their_ends_alone_and_no_others() -> None:
     assert found([hole, *rest]) == []
     assert found([hole, *rest[:1], *rest[2:]]), "a loss in front of the hole"
     assert found([hole, *rest[:-3], *rest[-2:]]), "a loss behind it"
+
+
+def test_a_time_off_told_only_into_memory_is_excused_and_one_told_wrongly_is_not() -> None:
+    untold = [item for item in book() if item.sort != "absence"]
+    starts = [START, AGAIN]
+    assert list(wrong(untold, starts, PERIOD, hurt={2}))
+    assert list(wrong(untold, starts, PERIOD, hurt={2}, in_memory={2})) == []
+    assert list(wrong(untold, starts, PERIOD, hurt={2}, in_memory={1})), "another life's"
+    short = [replace(item, slots=item.slots - 4) if item.sort == "absence" else item for item in book()]
+    assert list(wrong(short, starts, PERIOD, hurt={2}, in_memory={2}))
