@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ from pipeline.ingest.health import STILL_MS, metrics, reasons, resident
 from pipeline.ingest.pages import Pages
 from pipeline.journal import files
 from pipeline.journal.files import Journal, JournalFull
-from tests.pipeline.plain_edge import NOW, free_port
+from tests.pipeline.plain_edge import NOW, PlainEdge, free_port
 from tests.pipeline.test_ingest import ListSink, archived, edge, fleet, intake, process, until
 from tests.pipeline.test_journal import entry
 
@@ -207,6 +207,22 @@ def fill(file: Path) -> None:
                     out.write(bytes(size))
 
 
+def survived(pi: PlainEdge, disk: Path, state: Path, full: Callable[[], bool]) -> None:
+    """Readings go on while somebody else's file fills a disk until it is felt, and all are stored once it is gone."""
+    pi.send_until_receipted([1])
+    until(lambda: archived(state) == [1])
+    fill(disk / "filler")
+    seq = 1
+    while not full():
+        assert seq < 3000, "the disk never filled"
+        seq += 1
+        pi.send([seq])
+        pi.wait([seq], 0.02)
+    (disk / "filler").unlink()
+    pi.send_until_receipted(range(1, seq + 1))
+    until(lambda: archived(state) == list(range(1, seq + 1)), 30)
+
+
 def test_a_real_disk_that_fills_up_stops_the_intake_and_once_freed_all_goes_on(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,18 +236,7 @@ def test_a_real_disk_that_fills_up_stops_the_intake_and_once_freed_all_goes_on(
         return any("nothing is taken in" in reason for reason in answer["reasons"])
 
     with process(small_disk, port) as running, edge(fleet(port), small_disk) as pi:
-        pi.send_until_receipted([1])
-        until(lambda: archived(small_disk) == [1])
-        fill(small_disk / "filler")
-        seq = 1
-        while not trouble():
-            assert seq < 3000, "the disk never filled"
-            seq += 1
-            pi.send([seq])
-            pi.wait([seq], 0.02)
-        (small_disk / "filler").unlink()
-        pi.send_until_receipted(range(1, seq + 1))
-        until(lambda: archived(small_disk) == list(range(1, seq + 1)), 30)
+        survived(pi, small_disk, small_disk, trouble)
         assert running.poll() is None, "it never had to be started again"
 
 
@@ -244,16 +249,6 @@ def test_a_broker_whose_own_disk_was_full_takes_messages_again_though_the_journa
     (log.parent / "jetstream").symlink_to(small_disk)
     port = free_port()
     with process(tmp_path, port) as running, edge(fleet(port), tmp_path) as pi:
-        pi.send_until_receipted([1])
-        fill(small_disk / "filler")
-        seq = 1
-        while STORES_NOTHING not in log.read_bytes():
-            assert seq < 3000, "the disk never filled"
-            seq += 1
-            pi.send([seq])
-            pi.wait([seq], 0.02)
-        (small_disk / "filler").unlink()
-        pi.send_until_receipted(range(1, seq + 1))
-        until(lambda: archived(tmp_path) == list(range(1, seq + 1)), 30)
+        survived(pi, small_disk, tmp_path, lambda: STORES_NOTHING in log.read_bytes())
         assert running.poll() is None
     assert "starting it anew" in (tmp_path / "ingest.log").read_text()
