@@ -75,7 +75,6 @@ def fill(  # noqa: PLR0913, PLR0917 - each parameter is an option that a person 
     from pipeline.stores.filling import to_files, to_influx  # noqa: PLC0415
 
     wanted = (archive_of(fleet, state or default_state()), days, only)
-    if out is None:
-        to_influx(fleet, wanted)
-    else:
-        to_files(fleet, wanted, out)
+    count = to_files(fleet, wanted, out) if out else to_influx(fleet, wanted)
+    where = out or f"InfluxDB at {fleet.influx.url if fleet.influx else ''}"
+    typer.echo(f"{where}: {count} points from {days[0]} to {days[1]}")

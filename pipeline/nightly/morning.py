@@ -16,6 +16,7 @@ from pipeline.stores.archive import archive_of
 from pipeline.stores.derived import DERIVED
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.influx import InfluxWriter, refused
+from pipeline.stores.shares import shares
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +28,15 @@ def to_influx(fleet: FleetConfig) -> Publish | None:
     """
     if fleet.influx is None:
         return None
-    sites = {site.id: site for site in fleet.site}
-    own = sorted({site.installer for site in fleet.site}) if fleet.influx.by_installer() else [None]
-    settings = {installer: fleet.influx.of(installer or "") for installer in own}
-    writers = {installer: InfluxWriter(one, refused) for installer, one in settings.items()}
+    writers = [(share, InfluxWriter(share.settings, refused)) for share in shares(fleet)]
 
     def publish(table: str, frame: pl.DataFrame) -> None:
         if table not in DERIVED:
             return
-        for installer, writer in writers.items():
-            theirs = [name for name, site in sites.items() if installer in (None, site.installer)]
-            rows = frame if installer is None else frame.filter(pl.col("site").is_in(theirs))
+        for share, writer in writers:
+            rows = frame if share.installer is None else frame.filter(pl.col("site").is_in(list(share.sites)))
             try:
-                writer.write(writer.settings.derived_bucket, DERIVED[table](rows, sites))
+                writer.write(share.settings.derived_bucket, DERIVED[table](rows, share.sites))
             except StoreAway as error:
                 log.warning("%s is not on the dashboards: %s", table, error)
 

@@ -7,19 +7,18 @@ from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
-import typer
-
 from cellherd.settings import FleetConfig
 from pipeline.stores.archive import Archive
 from pipeline.stores.influx import InfluxWriter, refused
 from pipeline.stores.refill import points
+from pipeline.stores.shares import shares
 
 Wanted: TypeAlias = "tuple[Archive, tuple[date, date], str | None]"
 """From where, which days, and which bucket (None: both)."""
 
 
-def to_files(fleet: FleetConfig, wanted: Wanted, out: Path) -> None:
-    """Into `live.lp` and `nightly.lp`."""
+def to_files(fleet: FleetConfig, wanted: Wanted, out: Path) -> int:
+    """Into `live.lp` and `nightly.lp`; returns how many points."""
     out.mkdir(parents=True, exist_ok=True)
     (archive, days, only), sites, count = wanted, {site.id: site for site in fleet.site}, 0
     with ExitStack() as stack:
@@ -27,23 +26,19 @@ def to_files(fleet: FleetConfig, wanted: Wanted, out: Path) -> None:
         for bucket, lines in points(archive, sites, days, only):
             files[bucket].write(lines)
             count += lines.count(b"\n")
-    typer.echo(f"{out}: {count} points from {days[0]} to {days[1]}")
+    return count
 
 
-def to_influx(fleet: FleetConfig, wanted: Wanted) -> None:
-    """Into the InfluxDB that fleet.toml names, each installer's own where there are such."""
-    influx, count = fleet.influx, 0
-    archive, days, only = wanted
-    if influx is None:
-        return
-    for installer in sorted({site.installer for site in fleet.site}) if influx.by_installer() else [None]:
-        own = influx.of(installer or "")
-        sites = {site.id: site for site in fleet.site if installer in (None, site.installer)}
+def to_influx(fleet: FleetConfig, wanted: Wanted) -> int:
+    """Into the InfluxDB that fleet.toml names, each installer's own where there are such; returns how many points."""
+    (archive, days, only), count = wanted, 0
+    for share in shares(fleet):
+        own = share.settings
         buckets, writer = {"live": own.bucket, "nightly": own.derived_bucket}, InfluxWriter(own, refused)
         try:
-            for bucket, lines in points(archive, sites, days, only):
+            for bucket, lines in points(archive, share.sites, days, only):
                 writer.write(buckets[bucket], lines)
                 count += lines.count(b"\n")
         finally:
             writer.close()
-    typer.echo(f"InfluxDB at {influx.url}: {count} points from {days[0]} to {days[1]}")
+    return count

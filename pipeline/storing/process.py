@@ -32,6 +32,7 @@ from pipeline.live.store import LiveStore
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.influx import InfluxSink, InfluxWriter
 from pipeline.stores.lines import fault_lines
+from pipeline.stores.shares import shares
 from pipeline.storing.edge_points import EdgePoints
 from pipeline.storing.sinks import Feeders, Segments, Sink
 from pipeline.storing.storeroom import LARGEST, LOG_FORMAT, Task
@@ -58,18 +59,12 @@ def main() -> None:
 
 def influx_sinks(task: Task, letters: DeadLetters) -> list[InfluxSink]:
     """One for all, or one for each installer that has sites: then nobody waits for another one's bucket."""
-    settings, sites = task.config.influx, _sites(task)
-    if settings is None:
-        return []
-    if not settings.by_installer():
-        writer = InfluxWriter(settings, partial(_keep, letters, "influx"))
-        return [InfluxSink(writer, sites, task.state / f"influx.{task.series}.position")]
-    found = []
-    for installer in sorted({site.installer for site in sites.values()}):
-        name = f"influx-{installer}"
-        writer = InfluxWriter(settings.of(installer), partial(_keep, letters, name))
+    sites, found = _sites(task), []
+    for share in shares(task.config):
+        name = f"influx-{share.installer}" if share.installer else "influx"
+        writer = InfluxWriter(share.settings, partial(_keep, letters, name))
         progress = task.state / f"{name}.{task.series}.position"
-        found.append(InfluxSink(writer, sites, progress, name, installer))
+        found.append(InfluxSink(writer, sites, progress, name, share.installer))
     return found
 
 
