@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cellherd.clock import Clock
@@ -84,20 +85,23 @@ class Safekeeping:
         log.warning("%s: %s", "memory" if in_memory else self._path, error)
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             self._ballast.throw_off()
+        opened: Outbox | None = None
         try:
             if damaged(error) and not in_memory:
                 put_aside(self._path)
             if now < self._calm_at:
                 raise sqlite3.OperationalError(str(error))
-            self.outbox = self._opened()
-        except REFUSALS as refusal:
+            opened = self._opened()
+            written = given > committed and dict(opened.epochs()).get(epoch, 0) >= given
+            self._settle_doubts(opened, keep=(epoch, committed) if written else None)
+        except (*REFUSALS, sqlite3.DatabaseError) as refusal:
+            self._give_up(opened, refusal)
             self._to_memory(refusal)
             self._mend_at = now + DISK_PAUSE_S
             return False
-        self.trouble, self._calm_at = "", now + CALM_S
+        self._doubts.clear()
+        self.outbox, self.trouble, self._calm_at = opened, "", now + CALM_S
         self._note("disk", f"the outbox was opened anew after: {error}")
-        written = given > committed and dict(self.outbox.epochs()).get(epoch, 0) >= given
-        self._settle_doubts(keep=(epoch, committed) if written else None)
         return written
 
     def mend(self, now: float) -> bool:
@@ -107,13 +111,13 @@ class Safekeeping:
         self._mend_at = now + DISK_PAUSE_S
         opened: Outbox | None = None
         try:
+            self.outbox.commit()
             opened = self._opened()
             if self._blind:
                 opened = self._looked_back(opened)
             moved = self._moved(opened)
         except (*REFUSALS, sqlite3.DatabaseError) as error:
-            if opened is not None:
-                opened.abandon()
+            self._give_up(opened, error)
             if self.trouble != str(error):
                 log.warning("%s: %s; it is tried every %d s", self._path, error, DISK_PAUSE_S)
                 self.trouble = str(error)
@@ -125,21 +129,30 @@ class Safekeeping:
         self.trouble = ""
         return True
 
+    def _give_up(self, opened: Outbox | None, error: Exception) -> None:
+        """Close a file that opened and failed after that. Where its content is bad it is set aside, once for an error:
+        opening looks at little of it, and the next try salvages it.
+        """
+        if opened is None:
+            return
+        opened.abandon()
+        if isinstance(error, sqlite3.Error) and damaged(error) and self.trouble != str(error):
+            log.error("%s is damaged: %s", self._path, error)
+            with suppress(OSError):  # the disk refuses: the next try meets the same damage
+                put_aside(self._path)
+
     def _moved(self, opened: Outbox) -> int:
-        for doubt in self._doubts:
-            opened.disown(*doubt)
+        self._settle_doubts(opened)
         failpoint("safekeeping.before_adopting")
-        self.outbox.commit()
         moved = opened.adopt(self.outbox)
-        self._doubts.clear()
+        self._doubts.clear()  # not before: a salvage in between may bring those rows back
         self._blind = False
         return moved
 
-    def _settle_doubts(self, keep: tuple[str, int] | None) -> None:
+    def _settle_doubts(self, opened: Outbox, keep: tuple[str, int] | None = None) -> None:
         for doubt in self._doubts:
             if doubt != keep:
-                self.outbox.disown(*doubt)
-        self._doubts.clear()
+                opened.disown(*doubt)
 
     def tend(self) -> None:
         """Now and then: take the ballast on again where there is room."""

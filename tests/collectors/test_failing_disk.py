@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from collectors import ballast, spool
+from collectors import ballast, safekeeping, spool
 from collectors.safekeeping import FILE, Safekeeping
 from tests.collectors.outboxes import MIB, HandClock, reading
+from tests.collectors.test_safekeeping import accounted, refusing
 
 STATEMENTS = 16
 """More than an opening has; the last of them are those of the move from memory."""
+ROWS, PAGE = 1000, 4096
 
 
 class Failing(sqlite3.Connection):
@@ -97,3 +99,60 @@ def test_a_disk_that_refuses_for_another_reason_says_so(
     assert not keeping.mend(12.0)
     assert "Is a directory" in keeping.trouble
     assert caplog.text.count("Is a directory") == 1
+
+
+def filled(folder: Path) -> tuple[Safekeeping, str]:
+    """An open outbox with ROWS readings, and their epoch."""
+    keeping = opened(folder)
+    for first in range(0, ROWS, 50):
+        keeping.outbox.commit([reading(n) for n in range(first, first + 50)])
+    return keeping, keeping.outbox.last()[0]
+
+
+def spoil_a_middle_page(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    at = len(data) // 2 // PAGE * PAGE
+    data[at : at + PAGE] = bytes(PAGE)
+    path.write_bytes(data)
+
+
+def mended(keeping: Safekeeping) -> None:
+    for tries in range(1, 4):
+        if keeping.mend(100.0 + 6.0 * tries):
+            return
+    raise AssertionError(f"never again: {keeping.trouble}")
+
+
+def test_a_damage_that_shows_only_when_memory_goes_back_to_the_file_is_salvaged(
+    tmp_path: Path, disk: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safekeeping, "LOOK_BACK", 10)
+    keeping, epoch = filled(tmp_path)
+    keeping.outbox.close()
+    spoil_a_middle_page(tmp_path / FILE)
+    disk(0, 1)
+    keeping = opened(tmp_path)
+    assert keeping.trouble == "disk I/O error", "the damage lies deeper than an opening looks"
+    (in_memory,) = keeping.outbox.commit([reading(ROWS)])
+    mended(keeping)
+    keeping.outbox.commit(keeping.notes)
+    assert accounted(keeping.outbox, epoch) == {*range(1, ROWS + 1)}
+    assert [row.seq for row in keeping.outbox.pending(99_999) if row.epoch == in_memory.epoch] == [in_memory.seq]
+    keeping.outbox.close()
+
+
+def test_a_damage_that_shows_only_when_a_doubtful_commit_is_taken_back_is_salvaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ballast, "BALLAST", MIB)
+    error = sqlite3.OperationalError("disk I/O error")
+    keeping, epoch = filled(tmp_path)
+    with refusing(monkeypatch, error):
+        keeping.failed(error, 10.0)
+    spoil_a_middle_page(tmp_path / FILE)
+    assert not keeping.failed(error, 100.0), "memory fails as well, and the file is damaged"
+    assert "malformed" in keeping.trouble
+    mended(keeping)
+    keeping.outbox.commit(keeping.notes)
+    assert accounted(keeping.outbox, epoch) == {*range(1, ROWS + 1)}
+    keeping.outbox.close()
