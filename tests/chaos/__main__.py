@@ -24,12 +24,13 @@ def main() -> int:
     words.add_argument("--period", type=float, default=0.5, help="seconds between two readings of a module")
     words.add_argument("--calm", type=float, default=1.0, help="mean seconds between two faults")
     words.add_argument("--only", default="", help="ids of faults, with commas")
+    words.add_argument("--soak", action="store_true", help="only faults that end no process: nothing may grow (F30)")
     words.add_argument("--folder", type=Path, help="keep everything there")
     told = words.parse_args()
     brokers: tuple[Broker, ...] = ("nats", "mosquitto") if told.broker == "both" else (told.broker,)
     only = tuple(told.only.split(",")) if told.only else ()
     share = len(brokers)
-    size = (told.readings // share, told.modules, told.period, told.calm, only)
+    size = (told.readings // share, told.modules, told.period, told.calm, only, told.soak)
     plans = [Plan((told.faults + at) // share, told.seed, broker, *size) for at, broker in enumerate(brokers)]
     with ProcessPoolExecutor(share) as beside:  # a campaign mostly waits, so the two run beside one another
         right = list(beside.map(one, plans, repeat(told.folder)))
@@ -48,7 +49,7 @@ def one(plan: Plan, folder: Path | None) -> bool:
             print(f"{plan.broker}: {type(error).__name__} {error}"[:4000], flush=True)
             return False
         print(f"\n{outcome.table()}\n", flush=True)
-        return not outcome.verdict.wrong
+        return outcome.right()
 
 
 if __name__ == "__main__":

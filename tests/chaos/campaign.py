@@ -18,6 +18,7 @@ from tests.chaos.checker import Verdict, check
 from tests.chaos.disks import Disk
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.gate import Gate
+from tests.chaos.growth import GENTLE, Growth, growth
 from tests.chaos.herd import BROKER, FAKETIME, SERVER, Edge, Herd
 from tests.chaos.proxy import Proxy
 from tests.chaos.scene import Scene, Shape
@@ -42,10 +43,13 @@ class Plan:
     period_s: float = 0.5
     calm_s: float = 1.0
     only: tuple[str, ...] = ()
+    soak: bool = False
+    """Only faults that end no process, and a process that grows is wrong."""
 
     def again(self) -> str:
         """How to run this once more."""
         only = f" --only {','.join(self.only)}" if self.only else ""
+        only += f" --calm {self.calm_s} --soak" if self.soak else ""
         size = f"--faults {self.faults} --readings {self.readings} --modules {self.modules} --period {self.period_s}"
         return f"python -m tests.chaos {size} --broker {self.broker} --seed {self.seed}{only}"
 
@@ -59,7 +63,13 @@ class Outcome:
     skipped: dict[str, str] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
     peak_kb: dict[str, int] = field(default_factory=dict)
+    growths: list[Growth] = field(default_factory=list)
     took_s: float = 0.0
+
+    def right(self) -> bool:
+        """Whether nothing was lost, doubled or silent; of a soak, whether its processes were judged and none grows."""
+        steady = bool(self.growths) and not any(one.grows for one in self.growths)
+        return not self.verdict.wrong and (steady or not self.plan.soak)
 
     def table(self) -> str:
         """For people."""
@@ -74,6 +84,7 @@ class Outcome:
             f"slots of time off that such an outbox could not know of: {found.forgotten:,}",
             "gap slots: " + ", ".join(f"{why} {slots:,}" for why, slots in sorted(found.gap_slots.items())),
             "peak memory: " + ", ".join(f"{name} {kb >> 10} MiB" for name, kb in sorted(self.peak_kb.items())),
+            *(one.line() for one in self.growths),
             *found.wrong,
             f"again: {self.plan.again()}",
         ]
@@ -126,7 +137,8 @@ def run(plan: Plan, folder: Path, say: bool = True) -> Outcome:
             herd.watch()
         herd.until(lambda: _said(herd) >= plan.readings, f"{plan.readings} readings", 3600)
         _settle(herd, scene.shape, committed)
-        outcome.verdict, outcome.peak_kb = check(herd, scene.shape, committed), herd.peak_kb
+        outcome.verdict, outcome.peak_kb = check(herd, scene.shape, committed), herd.peak_kb()
+        outcome.growths = list(growth(herd.samples)) if plan.soak else []
     outcome.took_s = monotonic() - began
     return outcome
 
@@ -140,13 +152,14 @@ def _calmed(herd: Herd, shaken: dict[str, int]) -> None:
 
 def _schedule(plan: Plan, herd: Herd, outcome: Outcome) -> Iterator[Fault]:
     """Each fault once, then by weight, in an order that the seed gives."""
-    wanted = [fault for fault in FAULTS if not plan.only or fault.id in plan.only]
+    only = plan.only or (GENTLE if plan.soak else ())
+    wanted = [fault for fault in FAULTS if not only or fault.id in only]
     why = {fault: fault.needs(herd) for fault in wanted}
     outcome.skipped |= {f"{fault.id} {fault.title}": text for fault, text in why.items() if text}
     able = [fault for fault in wanted if not why[fault]]
     random = Random(plan.seed + 1)
     rounds = random.sample(able, len(able))
-    while plan.only and len(rounds) < plan.faults:  # of few that were asked for each as often as the others
+    while only and len(rounds) < plan.faults:  # of few that were asked for each as often as the others
         rounds += random.sample(able, len(able))
     rounds += random.choices(able, [fault.weight for fault in able], k=plan.faults)
     yield from rounds[: plan.faults]

@@ -23,6 +23,7 @@ import psutil
 from pipeline.stores.archive import Archive
 from tests.chaos.disks import Disk
 from tests.chaos.gate import BUCKET, Gate
+from tests.chaos.growth import Sample, sample
 from tests.chaos.keeper import Keeper
 from tests.chaos.proxy import Proxy
 from tests.chaos.truth import Bank
@@ -84,7 +85,8 @@ class Herd:
     disk: Disk | None = None
     """What the server's state lies on."""
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    peak_kb: dict[str, int] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    """What the processes held, each time that somebody watched."""
     other: set[str] = field(default_factory=set)
     """Who runs the other version of CellHerd from its next start on."""
     began: dict[str, int] = field(default_factory=dict)
@@ -182,11 +184,19 @@ class Herd:
         assert code in (0, -signal.SIGTERM), f"{name} ended with {code}\n{self.log(name)}"
 
     def watch(self) -> None:
-        """Note the memory of every process."""
+        """Note what every process holds."""
+        homes = {SERVER: self.folder / SERVER, **{name: edge.home for name, edge in self.edges.items()}}
         for name in (SERVER, STORING, BROKER, *self.edges):
-            with suppress(psutil.Error):
-                if (process := self.process(name)) is not None:
-                    self.peak_kb[name] = max(self.peak_kb.get(name, 0), process.memory_info().rss // 1024)
+            if (process := self.process(name)) is not None:
+                found = sample(name, process, homes.get(name), monotonic())
+                self.samples += [found] if found else []
+
+    def peak_kb(self) -> dict[str, int]:
+        """The most memory that each process was seen with."""
+        peaks: dict[str, int] = {}
+        for one in self.samples:
+            peaks[one.name] = max(peaks.get(one.name, 0), one.rss_kb)
+        return peaks
 
     def ask(self, edge: str, query: str) -> list[tuple[object, ...]]:
         """What an edge's outbox says, also while it runs."""
