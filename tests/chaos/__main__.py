@@ -17,7 +17,7 @@ def main() -> int:
     """Run a campaign with each broker and print its table; 1 if anything was lost, doubled or silent."""
     words = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     words.add_argument("--faults", type=int, default=100, help="shared by the brokers")
-    words.add_argument("--readings", type=int, default=0, help="go on until so many were answered; shared as well")
+    words.add_argument("--readings", type=int, default=0, help="go on until so many are stored; shared as well")
     words.add_argument("--seed", type=int, default=campaign.seed())
     words.add_argument("--broker", choices=("nats", "mosquitto", "both"), default="both")
     words.add_argument("--modules", type=int, default=12, help="modules of each of the six banks")

@@ -12,6 +12,9 @@ from random import Random
 from time import monotonic
 from typing import Literal
 
+import polars as pl
+
+from pipeline.stores.archive import Archive
 from tests import services
 from tests.chaos import disks
 from tests.chaos.checker import Verdict, check
@@ -135,7 +138,7 @@ def run(plan: Plan, folder: Path, say: bool = True) -> Outcome:
             _calmed(herd, scene.shape.shaken)
             scene.hold(0.3 * plan.calm_s, 1.7 * plan.calm_s)
             herd.watch()
-        herd.until(lambda: _said(herd) >= plan.readings, f"{plan.readings} readings", 3600)
+        herd.until(lambda: not plan.readings or _stored(herd) >= plan.readings, f"{plan.readings} readings", 3600)
         _settle(herd, scene.shape, committed)
         outcome.verdict, outcome.peak_kb = check(herd, scene.shape, committed), herd.peak_kb()
         outcome.growths = list(growth(herd.samples)) if plan.soak else []
@@ -165,8 +168,9 @@ def _schedule(plan: Plan, herd: Herd, outcome: Outcome) -> Iterator[Fault]:
     yield from rounds[: plan.faults]
 
 
-def _said(herd: Herd) -> int:
-    return sum(bank.said * len(bank.modules) for edge in herd.edges.values() for bank in edge.banks)
+def _stored(herd: Herd) -> int:
+    """Readings in the archive. Backlogs are not counted yet: they come on top."""
+    return int(Archive(str(herd.folder / SERVER / "archive")).scan("reading").select(pl.len()).collect().item())
 
 
 def _note(herd: Herd, shape: Shape, committed: dict[str, int]) -> None:
