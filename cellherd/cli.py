@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -99,6 +100,8 @@ GROUPS = {
 }
 EXTRAS = {"collectors": "edge", "pipeline": "server", "dashboards": "dashboards"}
 
+DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
 
 def main() -> None:
     """Run the command line; errors that a person can mend are one line, without a traceback unless --debug."""
@@ -114,13 +117,22 @@ def main() -> None:
     except CellherdError as error:
         if debug:
             raise
-        told = redacted(f"cellherd: {error}")
-        Console(stderr=True, soft_wrap=True).print(told, style="red", markup=False, highlight=False)
+        _say(str(error))
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if debug or error.errno not in DISK_REFUSES:
+            raise
+        _say(f"the disk takes no more: {error.strerror}{f' ({error.filename})' if error.filename else ''}")
+        raise SystemExit(CellherdError.exit_code) from None
     except KeyboardInterrupt:
         if debug:
             raise
         raise SystemExit(130) from None
+
+
+def _say(why: str) -> None:
+    told = redacted(f"cellherd: {why}")
+    Console(stderr=True, soft_wrap=True).print(told, style="red", markup=False, highlight=False)
 
 
 def app_for(words: list[str]) -> typer.Typer:

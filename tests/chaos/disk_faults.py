@@ -35,6 +35,10 @@ def broker_without_memory(scene: Scene) -> None:
     shutil.rmtree(herd.folder / SERVER / "broker" / "jetstream", ignore_errors=True)
 
 
+FILLER = "filler"
+"""Whose bytes leave no room on a disk."""
+
+
 def power_cut(scene: Scene) -> None:
     """The edge's disk goes back to what the kernel had written of it."""
     edge = scene.edge(on_image)
@@ -68,6 +72,7 @@ def cut(herd: Herd, disk: disks.Disk, *names: str) -> None:
     disk.unmount()
     there.replace(disk.image)
     disk.mount()
+    (disk.place / FILLER).unlink(missing_ok=True)  # that somebody cleared it need not have reached the disk
 
 
 def full_disk(scene: Scene) -> None:
@@ -84,7 +89,7 @@ def full_server(scene: Scene) -> None:
 
 def fill(folder: Path, scene: Scene) -> None:
     """Leave no byte free for a while. Blocks are taken without being written, so that an image stays small."""
-    filler = folder / "filler"
+    filler = folder / FILLER
     with suppress(OSError), filler.open("wb") as file:
         for size in (2**24, 2**20, PAGE):
             with suppress(OSError):
