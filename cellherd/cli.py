@@ -99,7 +99,6 @@ GROUPS = {
     "config": "Config files.",
 }
 EXTRAS = {"collectors": "edge", "pipeline": "server", "dashboards": "dashboards"}
-
 DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from cellherd import cli
 from cellherd.cli import main
 
 FLEET = """[[installer]]
@@ -56,3 +59,17 @@ def test_a_mistake_is_answered_in_words_with_the_way_out(
     assert ended.value.code not in (0, None)
     assert "Traceback" not in said.err
     assert MISTAKES[typed] in " ".join((said.err + said.out).split())
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, True), (errno.EROFS, True), (errno.EBADF, False)])
+def test_a_disk_that_takes_no_more_is_one_line_and_a_mistake_of_ours_is_not(
+    number: int, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_words: list[str]) -> None:
+        raise OSError(number, os.strerror(number), "state/ledger")
+
+    monkeypatch.setattr(cli, "app_for", refuse)
+    monkeypatch.setattr(sys, "argv", ["cellherd", "ingest", "run"])
+    with pytest.raises(SystemExit if told else OSError, match="1" if told else "ledger"):
+        main()
+    assert ("the disk takes no more" in capsys.readouterr().err) == told
