@@ -107,7 +107,8 @@ class Doubts:
     rise_dc_min: int = 50
     zero_ma: int = 50
     zero_rest: int = 6  # bins without current before a moving voltage is strange
-    zero_mv: int = 100  # pack voltage range of a bin: 20 mV a minute
+    zero_mv: int = 100  # pack voltage range of a bin: 20 mV a minute ...
+    zero_cell_mv: float = 5.0  # ... or the mean cell's: 1 mV a minute, however many cells there are
     rate: float = 2.0
     full_mv: int = 3450  # mean cell of a charging module that is full once its current has come down ...
     full_rate: float = 0.06  # ... to this share of the capacity ...

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import polars as pl
 
-from pipeline.analyses.curve import cells_in, temps_in, with_cells_in_short
+from pipeline.analyses.curve import temps_in, with_cells_in_short
 from pipeline.analyses.extremes import coldest, fastest_change, warmest
 from pipeline.limits import Limits
 from pipeline.quality import Quality
 
-QUARTER_DAY = 6 * 3_600_000
+HOUR_MS = 3_600_000
+PACED = 4
+"""Steps of an hour that tell its pace."""
 
 
 def doubts(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
-    """(unit, dq) from a day's `steps`: STUCK_T, T_OUT, FROZEN, RATE, I_ZERO and SOC_DRIFT, a sum of Quality's values.
+    """(unit, dq) from a day's `steps`: STUCK_T, T_OUT, RATE, I_ZERO and SOC_DRIFT, a sum of Quality's values.
 
-    FROZEN: the very same cells and current over `frozen` readings while current flows. RATE: another
-    median period in one quarter of the day than in another. I_ZERO: after half an hour without current the voltage
-    moves by 20 mV a minute. SOC_DRIFT: 10 % off where the cells leave no doubt, or where the day's charge says else.
+    RATE: another median period in one hour of the day than in another. I_ZERO: after half an hour without current the
+    voltage moves by 20 mV a minute, or the mean cell by 1 mV. SOC_DRIFT: 10 % off where the cells leave no doubt, or
+    where the day's charge says else.
     """
-    cells, temps = cells_in(rows), temps_in(rows)
-    short = with_cells_in_short(rows)
-    marked = short.with_columns(frozen=_frozen(cells, limits), quarter=pl.col("ts") // QUARTER_DAY % 4)
-    told = marked.group_by("unit").agg(
-        _rate(limits).alias("RATE"),
-        pl.col("frozen").any().alias("FROZEN"),
+    temps, short = temps_in(rows), with_cells_in_short(rows)
+    told = short.group_by("unit").agg(
         _stuck(temps, limits).alias("STUCK_T"),
         _apart(temps, limits).alias("T_OUT"),
         _contradicts(limits).any().alias("SOC_DRIFT"),
     )
-    both = told.join(_bins(marked, limits), on="unit", how="left")
-    bits = {name: int(Quality[name]) for name in ("RATE", "FROZEN", "STUCK_T", "T_OUT", "SOC_DRIFT", "I_ZERO")}
+    both = told.join(_paces(rows, limits), on="unit", how="left").join(_bins(short, limits), on="unit", how="left")
+    bits = {name: int(Quality[name]) for name in ("RATE", "STUCK_T", "T_OUT", "SOC_DRIFT", "I_ZERO")}
     said = (pl.col(name).fill_null(value=False).cast(pl.Int64) * bit for name, bit in bits.items())
     counted = pl.col("COUNTED").fill_null(value=False) & ~pl.col("SOC_DRIFT").fill_null(value=False)
     return both.select("unit", dq=pl.sum_horizontal(*said, counted.cast(pl.Int64) * bits["SOC_DRIFT"]))
 
 
-def _frozen(cells: list[str], limits: Limits) -> pl.Expr:
-    if not cells:
-        return pl.lit(value=False)
-    d, full = limits.doubts, pl.coalesce("full_mah", pl.lit(limits.full_mah))
-    same = pl.all_horizontal(*(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in (*cells, "current_ma")))
-    flows = pl.col("current_ma").abs() > d.frozen_rate * full
-    still = (same & flows & pl.any_horizontal(pl.col(cells).is_not_null()) & pl.col("dt_ms").is_not_null()).fill_null(
-        value=False
+def _paces(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
+    """RATE by unit. Readings that are missing leave an hour's median as it is."""
+    hours = rows.group_by("unit", hour=pl.col("ts") // HOUR_MS).agg(
+        pace=pl.col("dt_ms").median(), n=pl.col("dt_ms").count()
     )
-    return still.cast(pl.Int8).rolling_min(d.frozen) == 1
-
-
-def _rate(limits: Limits) -> pl.Expr:
-    medians = [pl.col("dt_ms").filter(pl.col("quarter") == k).median() for k in range(4)]
-    return pl.max_horizontal(medians) > limits.doubts.rate * pl.min_horizontal(medians)
+    pace = pl.col("pace").filter(pl.col("n") >= PACED)
+    return hours.group_by("unit").agg(RATE=pace.max() > limits.doubts.rate * pace.min())
 
 
 def _stuck(temps: list[str], limits: Limits) -> pl.Expr:
@@ -82,10 +74,10 @@ def _contradicts(limits: Limits) -> pl.Expr:
 def _bins(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     """I_ZERO and COUNTED by unit, from bins of five minutes."""
     d = limits.doubts
-    hours = pl.min_horizontal(pl.col("dt_ms").fill_null(0), limits.late * pl.col("period_ms")) / 3_600_000
+    hours = pl.min_horizontal(pl.col("dt_ms").fill_null(0), limits.late * pl.col("period_ms")) / HOUR_MS
     packed = rows.group_by("unit", bin=pl.col("ts") // d.bin_ms).agg(
+        *_ends("voltage_mv", "mean"),
         i=pl.col("current_ma").abs().max(),
-        volts=pl.col("voltage_mv").max() - pl.col("voltage_mv").min(),
         moved=(pl.col("current_ma") * hours).sum(),
         soc=pl.col("soc_pm").last(),
         full=pl.col("full_mah").max().fill_null(limits.full_mah),
@@ -99,7 +91,20 @@ def _bins(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
         )
         .with_columns(jump=pl.col("off").diff().over("unit").abs())
     )
-    zero = (pl.col("rest") < d.zero_ma) & (pl.col("since") == d.zero_rest - 1) & (pl.col("volts") > d.zero_mv)
+    moves = (_moved("voltage_mv") > d.zero_mv) | (_moved("mean") > d.zero_cell_mv)
+    zero = (pl.col("rest") < d.zero_ma) & (pl.col("since") == d.zero_rest - 1) & moves
     whole = (pl.col("jump") < limits.soc_jump_pm).fill_null(value=True).all()
     drifted = (pl.col("off").max() - pl.col("off").min() > d.counted_off_pm) & whole
     return ordered.group_by("unit").agg(I_ZERO=zero.any(), COUNTED=drifted)
+
+
+def _ends(*names: str) -> Iterator[pl.Expr]:
+    for name in names:
+        value = pl.col(name)
+        yield from (value.min().alias(f"{name}_lo"), value.max().alias(f"{name}_hi"), value.last().alias(f"{name}_end"))
+
+
+def _moved(name: str) -> pl.Expr:
+    """The range within a bin and back to the end of the one before: a bin may hold a single reading."""
+    before = pl.col(f"{name}_end").shift(1)
+    return pl.max_horizontal(f"{name}_hi", before) - pl.min_horizontal(f"{name}_lo", before)

@@ -20,7 +20,7 @@ SIGNS = (
     | Quality.CLOCK
     | Quality.N_CELLS
 )
-"""Bits that a single reading, or two, can show; pipeline/analyses/doubts.py has those that need more."""
+"""Bits that a single reading, or two, can show; doubts.py and standing.py have those that need more."""
 
 
 def throughput(readings: pl.LazyFrame, day: LocalDay, limits: Limits) -> pl.LazyFrame:
@@ -98,13 +98,6 @@ def _signs(day: LocalDay, limits: Limits) -> tuple[pl.Expr, ...]:
 
 def _quality(limits: Limits) -> pl.Expr:
     missing = pl.col("n") < limits.complete * pl.col("expected")
-    moved = pl.max_horizontal("charge_mah", "discharge_mah")
-    stuck = (pl.col("soc_pm_min") == pl.col("soc_pm_max")) & (
-        moved > limits.stuck_soc * pl.col("full_mah").fill_null(limits.full_mah)
-    )
-    tests = {
-        Quality.GAP: missing | (pl.col("max_gap_ms") > limits.gap_ms),
-        Quality.STUCK_SOC: stuck,
-    }
+    tests = {Quality.GAP: missing | (pl.col("max_gap_ms") > limits.gap_ms)}
     tests |= {bit: pl.col(str(bit.name).lower()) for bit in SIGNS}
     return pl.sum_horizontal(test.fill_null(value=False).cast(pl.Int64) * int(bit) for bit, test in tests.items())

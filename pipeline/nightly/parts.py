@@ -19,6 +19,7 @@ from pipeline.analyses.lockouts import lockouts
 from pipeline.analyses.mismatch import without_doubles
 from pipeline.analyses.since import since
 from pipeline.analyses.spread import spread
+from pipeline.analyses.standing import standing
 from pipeline.analyses.step_sums import step_sums
 from pipeline.analyses.steps import in_order, timed
 from pipeline.analyses.throughput import throughput
@@ -29,11 +30,11 @@ from pipeline.nightly.ageing import AGEING, ageing
 from pipeline.nightly.estimates import carried, charge_marks, estimates
 from pipeline.nightly.locked import Devices, devices, locked
 from pipeline.nightly.month import out_of_step
-from pipeline.nightly.stacks import shared_today
+from pipeline.nightly.stacks import metered_today, shared_today
 from pipeline.nightly.store import Store, Tables
-from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS
+from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS, Schema
 
-CODE_VERSION = 6
+CODE_VERSION = 7
 """Raised when the daily tables would come out differently; every night within reach is then worked through again."""
 MODULES = 200
 """Modules of a part: about 150 MB in memory at a reading every 10 s."""
@@ -55,6 +56,7 @@ MEASURED = (
 )
 ENGINE: dict[str, Literal["streaming"]] = {"module_day": "streaming", "spread_hist": "streaming"}
 """The faster one for these; the others' sums must come out the same to the last bit, and streaming's do not."""
+METER: Schema = {**dict.fromkeys(("site", "stack", "unit"), pl.String), "bin": pl.Int64, "meter": pl.Float64}
 RUNS: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("site", "unit", "fault"), pl.String),
     **dict.fromkeys(("start", "end"), pl.Int64),
@@ -90,28 +92,35 @@ class Part:
     sites: tuple[str, ...]
     readings: pl.LazyFrame
     roster: pl.DataFrame
+    meters: pl.DataFrame
+    """Of shunts (METER): mA, means of the pieces of time in which modules are held together."""
 
 
 def parts(store: Store, day: LocalDay, sites: Sequence[Site]) -> Iterator[Part]:
     """The work of one day at sites of one time zone, without tearing a site apart."""
     ids = [site.id for site in sites]
     within = pl.col("ts").is_between(day.start, day.end, closed="left") & pl.col("site").is_in(ids)
-    scanned = store.scan("reading", day.utc_dates()).filter(within & (pl.col("kind") == "module"))
+    heard = store.scan("reading", day.utc_dates()).filter(within)
+    scanned = heard.filter(pl.col("kind") == "module")
     readings = scanned.select("site", "unit", *READ, *_said(scanned))
-    roster = _roster(scanned, sites)
+    places = _places(heard)
+    roster = _roster(places.filter(pl.col("kind") == "module"), sites)
+    meters = _metered(heard, places)
     heads = dict(roster.group_by("site").len().iter_rows())
     group: list[str] = []
     for site in ids:
         if group and sum(heads.get(s, 0) for s in (*group, site)) > MODULES:
-            yield _part(day, group, readings, roster)
+            yield _part(day, group, (readings, meters), roster)
             group = []
         group.append(site)
     if group:
-        yield _part(day, group, readings, roster)
+        yield _part(day, group, (readings, meters), roster)
 
 
-def _part(day: LocalDay, sites: list[str], readings: pl.LazyFrame, roster: pl.DataFrame) -> Part:
-    return Part(day, tuple(sites), readings, roster.filter(pl.col("site").is_in(sites)))
+def _part(day: LocalDay, sites: list[str], said: tuple[pl.LazyFrame, pl.DataFrame], roster: pl.DataFrame) -> Part:
+    readings, meters = said
+    mine = pl.col("site").is_in(sites)
+    return Part(day, tuple(sites), readings, roster.filter(mine), meters.filter(mine))
 
 
 def _said(readings: pl.LazyFrame) -> list[str]:
@@ -120,10 +129,25 @@ def _said(readings: pl.LazyFrame) -> list[str]:
     return [name for name, count in counts.row(0, named=True).items() if count]
 
 
-def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
-    places = readings.group_by("site", "unit", *ELSEWHERE).agg(pl.col("ts").max(), pl.col("arrival_ts").max())
+def _places(heard: pl.LazyFrame) -> pl.DataFrame:
+    """Where modules and shunts were heard, until when."""
+    told = heard.filter(pl.col("kind").is_in(["module", "shunt"])).group_by("site", "unit", *ELSEWHERE)
+    return told.agg(pl.col("ts").max(), pl.col("arrival_ts").max()).collect(engine="streaming")
+
+
+def _metered(heard: pl.LazyFrame, places: pl.DataFrame) -> pl.DataFrame:
+    """What the shunts read (METER); readings are not looked through for any where there is none."""
+    where = places.filter(pl.col("kind") == "shunt")["site"].unique().to_list()
+    if not where:
+        return pl.DataFrame(schema=METER)
+    said = heard.filter((pl.col("kind") == "shunt") & pl.col("site").is_in(where))
+    pieces = said.group_by("site", "stack", "unit", bin=pl.col("ts") // LFP.stack.bin_ms)
+    return pieces.agg(meter=pl.col("current_ma").mean()).drop_nulls().collect(engine="streaming")
+
+
+def _roster(places: pl.DataFrame, sites: Sequence[Site]) -> pl.DataFrame:
     newest = pl.col(ELSEWHERE).sort_by("ts").last()
-    last = places.group_by("site", "unit").agg(newest, upto=pl.col("arrival_ts").max())
+    last = places.lazy().group_by("site", "unit").agg(newest, upto=pl.col("arrival_ts").max())
     known = [
         (site.id, *place, site.chemistry.get(place), site.nominal_mah.get(place), *_about(site, place))
         for site in sites
@@ -134,7 +158,7 @@ def _roster(readings: pl.LazyFrame, sites: Sequence[Site]) -> pl.DataFrame:
     registry = pl.LazyFrame(known, schema=schema, orient="row").with_columns(stack_known=pl.len().over("site", "stack"))
     joined = last.join(registry, on=["site", "stack", "module"], how="left").sort("site", "unit")
     numbered = joined.with_columns(pl.col("chemistry").fill_null("lfp")).with_row_index("no")
-    return numbered.collect(engine="streaming")
+    return numbered.collect()
 
 
 def _about(site: Site, place: tuple[str, str]) -> tuple[str | None, date | None, str | None]:
@@ -166,8 +190,11 @@ def _measured(part: Part, roster: pl.DataFrame, name: str, said: Devices, store:
     before = carried(store, part.sites, part.day.day, roster)
     ordered = timed(in_order(named.collect(engine="streaming")).lazy(), limits)
     rows = dynamics(ordered, before, part.day, limits, chemistry).collect().lazy()
+    doubtful = [doubts(rows, limits), standing(rows, limits)]
+    if part.meters.height:
+        doubtful.append(metered_today(rows, part.roster, part.meters.lazy(), limits))
     asked = {
-        "module_day": _doubted(throughput(rows, part.day, limits), doubts(rows, limits)),
+        "module_day": _doubted(throughput(rows, part.day, limits), pl.concat(doubtful)),
         "cell_day": cells(rows, limits),
         "spread_hist": spread(rows, limits),
         "runs": episodes(rows, part.day, limits),
@@ -204,8 +231,9 @@ def _rated(module_day: pl.DataFrame, roster: pl.DataFrame) -> pl.DataFrame:
 
 
 def _doubted(days: pl.LazyFrame, more: pl.LazyFrame, by: str | list[str] = "unit") -> pl.LazyFrame:
-    """module_day with the bits of both kinds of tests."""
-    joined = days.join(more.rename({"dq": "more"}), on=by, how="left", maintain_order="left")
+    """module_day with the bits of more tests, each of which has bits of its own."""
+    summed = more.group_by(by).agg(more=pl.col("dq").sum())
+    joined = days.join(summed, on=by, how="left", maintain_order="left")
     return joined.with_columns(dq=pl.col("dq") | pl.col("more").fill_null(0)).drop("more")
 
 

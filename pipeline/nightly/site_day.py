@@ -65,7 +65,8 @@ Publish: TypeAlias = Callable[[str, pl.DataFrame], None]
 
 def sites_of(fleet: FleetConfig) -> list[Site]:
     """The registry's sites with what it knows of their modules' chemistry."""
-    modules = {site.id: {(m.stack, m.id): m for m in fleet.module if m.site == site.id} for site in fleet.site}
+    known = [module for module in fleet.module if module.kind == "module"]
+    modules = {site.id: {(m.stack, m.id): m for m in known if m.site == site.id} for site in fleet.site}
     return [
         Site(
             site.id,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from pipeline.analyses.second_meter import gains
 from pipeline.analyses.stack import stack
 from pipeline.analyses.stack_month import stack_month
 from pipeline.analyses.stack_sums import stack_sums
@@ -35,6 +36,26 @@ def shared_today(
     sizes = module_day.lazy().select("unit", nominal=pl.col("nominal_mah").fill_null(float(limits.full_mah)))
     mates = stacks.filter(pl.col("n") > 1).lazy().select("heap", unit="no").join(sizes, on="unit")
     return stack_sums(rows, mates, limits, chemistry)
+
+
+def metered_today(rows: pl.LazyFrame, roster: pl.DataFrame, meters: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
+    """I_GAIN by the roster's numbers, of the stacks that a shunt meters as a whole; `meters` as Part has them.
+
+    A shunt meters the stack that it is read with, or else the only one of its site. Where a module that the registry
+    knows was silent all day, or where there are two shunts, nothing can be held together.
+    """
+    place = ["site", "stack"]
+    stacks = roster.lazy().group_by(place).agg(pl.len().alias("members"), pl.col("stack_known").max())
+    numbered = stacks.sort(place).with_row_index("heap").with_columns(alone=pl.len().over("site") == 1)
+    known = numbered.filter(pl.col("members") >= pl.col("stack_known").fill_null(0)).drop("stack_known")
+    only = known.filter("alone").select("site", only="heap")
+    beside = meters.join(known.select(*place, "heap"), on=place, how="left").join(only, on="site", how="left")
+    none_beside = pl.col("heap").is_null().all().over("site")
+    placed = beside.with_columns(heap=pl.when(none_beside).then("only").otherwise("heap")).drop_nulls("heap")
+    single = placed.filter(pl.col("unit").n_unique().over("heap") == 1)
+    sizes = pl.coalesce("rated_mah", pl.lit(float(limits.full_mah)))
+    mates = roster.lazy().join(known, on=place).select("heap", "members", unit="no", nominal=sizes)
+    return gains(rows, mates, single.select("heap", "bin", "meter"), limits.stack)
 
 
 def out_of_line(store: Store, day: date, sites: tuple[str, ...], about: pl.LazyFrame, limits: Stack) -> pl.LazyFrame:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import polars as pl
 import pytest
 
 from pipeline.analyses.doubts import doubts
+from pipeline.analyses.standing import standing
 from pipeline.analyses.steps import steps
 from pipeline.limits import LFP
 from pipeline.quality import GATES, SAID, Quality, grade, open_to
@@ -39,7 +41,8 @@ def a_day(change: Change = lambda _n, row: row) -> list[dict[str, Any]]:
 
 
 def bits(rows: list[dict[str, Any]]) -> Quality:
-    return Quality(doubts(steps(frame(rows).lazy(), LFP), LFP).collect()["dq"].item())
+    ordered = steps(frame(rows).lazy(), LFP)
+    return Quality(pl.concat([doubts(ordered, LFP), standing(ordered, LFP)]).collect()["dq"].sum())
 
 
 def from_noon(**said: Any) -> Change:
@@ -57,14 +60,36 @@ def miscounted(n: int, row: dict[str, Any]) -> dict[str, Any]:
     return row | {"current_ma": row["current_ma"] + heavy, "soc_pm": row["soc_pm"] + counted + 90 * n // 1440 - 200}
 
 
+def during(begin: int, end: int, **said: Any) -> Change:
+    """From one minute of the day to another."""
+    return lambda n, row: row | said if begin <= n < end else row
+
+
+def flickering(n: int, row: dict[str, Any]) -> dict[str, Any]:
+    """A small current that changes by its sensor's step, under which a plateau need not show anything."""
+    return row | (STUCK | {"current_ma": 2_100 + 100 * (n % 2)} if 700 <= n < 725 else {})
+
+
 CASES: dict[str, tuple[Change, Quality]] = {
     "calm": (lambda _n, row: row, Quality(0)),
     "stuck sensor": (lambda _n, row: row | {"t01": 210}, Quality.STUCK_T),
     "sensor far off": (from_noon(t01=-390), Quality.T_OUT),
     "sensor jumps": (lambda n, row: row | ({"t01": row["t01"] + 80} if n == 700 else {}), Quality.T_OUT),
     "frozen": (lambda n, row: row | (STUCK if 700 <= n < 730 else {}), Quality.FROZEN),
+    "frozen under a current that moves": (
+        lambda n, row: row | ({k: v for k, v in STUCK.items() if k != "current_ma"} if 600 <= n < 640 else {}),
+        Quality.FROZEN,
+    ),
+    "a plateau under a current that flickers": (flickering, Quality(0)),
+    "a counter that stands for two hours": (during(0, 120, soc_pm=510), Quality.STUCK_SOC),
+    "a counter that stands while nothing flows": (during(300, 420, soc_pm=880, current_ma=0), Quality(0)),
+    "a counter that stands at a step of its own": (during(0, 25, soc_pm=510), Quality(0)),
     "not frozen for long": (lambda n, row: row | (STUCK if 700 <= n < 715 else {}), Quality(0)),
     "zero current": (lambda n, row: row | {"current_ma": 0, "voltage_mv": 52_800 + 300 * (n // 3 % 2)}, Quality.I_ZERO),
+    "zero current beside four cells": (
+        lambda n, row: row | {"current_ma": 0} | {f"c{k:02}": row[f"c{k:02}"] + 8 * (n // 3 % 2) for k in range(4)},
+        Quality.I_ZERO,
+    ),
     "miscounted": (miscounted, Quality.SOC_DRIFT),
     "high under load, and not full": (
         lambda n, row: (
@@ -91,7 +116,9 @@ def test_a_bit_comes_when_it_is_so_and_only_then(name: str) -> None:
 def test_another_pace_shows_and_missing_readings_alone_do_not() -> None:
     rows = a_day()
     assert bits([row for n, row in enumerate(rows) if n < 720 or n % 3 == 0]) & Quality.RATE
+    assert bits([row for n, row in enumerate(rows) if not 605 <= n < 725 or n % 3 == 0]) & Quality.RATE
     assert not bits([row for n, row in enumerate(rows) if n % 5]) & Quality.RATE
+    assert not bits([row for n, row in enumerate(rows) if not 605 <= n < 725 or n % 60 < 20]) & Quality.RATE
 
 
 def test_every_bit_has_words_and_gates_name_known_bits() -> None:

@@ -54,7 +54,6 @@ def test_a_quiet_whole_day_has_every_reading_and_no_doubts() -> None:
 DOUBTS = {
     "readings missing": (whole_day()[:1300], Quality.GAP),
     "one long gap": (whole_day()[:700] + whole_day()[731:], Quality.GAP),
-    "SOC standing while charge flows": (whole_day(current_ma=5_000), Quality.STUCK_SOC),
     "SOC jumping": ([*whole_day()[:-1], reading(1439 * MINUTE, EVEN, soc_pm=450)], Quality.SOC_JUMP),
     "full and yet not full": (
         [*whole_day()[:-1], reading(1439 * MINUTE, EVEN, soc_pm=1000, current_ma=5_000)],
