@@ -7,17 +7,20 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
+from pipeline.simulation.fleet import Day
 from pipeline.simulation.plan import Flaw, FleetPlan
 from pipeline.simulation.seeds import TEST, TUNE, held_back
 from pipeline.validation import alerts as live_alerts
 from pipeline.validation import courses, false_alarms, measured, mismatch, speed
 from pipeline.validation.degradation import Setting, degradation
 from pipeline.validation.lockouts import lockouts
-from pipeline.validation.quality import quality
+from pipeline.validation.metering import metered
+from pipeline.validation.quality import quality, sensors
 from pipeline.validation.ranking import ranking
 from pipeline.validation.repeat import repeat
 from pipeline.validation.replay import Replayed
 from pipeline.validation.row import Row
+from pipeline.validation.spoiling import spoilt
 from pipeline.validation.stack import stack
 from pipeline.validation.trends import trends
 
@@ -31,20 +34,32 @@ GAPS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """A kind of fleet, and what decides on its bars. `quick`: modules and days of a short look."""
+    """A kind of fleet, and what decides on its bars. `quick`: modules and days of a short look; `through`: what becomes
+    of its readings on their way.
+    """
 
     plan: FleetPlan
     about: str
     setting: Setting = field(default_factory=Setting)
     quick: tuple[int, int] = (4, 10)
     gappy: bool = False
+    through: Callable[[Iterable[Day], FleetPlan], Iterable[Day]] = lambda days, _: days
 
 
 CELLS = ("low_capacity", "high_resistance", "leak", "imbalance", "wire_jumps", "balancer_off")
 STACKS = ("module_mismatch", "mixed_stack", "missing_module", "bad_connection", "reconnect")
 """Flaws of cells, and of modules beside one another."""
 
+SOUND = replace(PLAN, modules=90, start=SUMMER)
+METERED = replace(PLAN, modules=24, days=14, period_s=10)
 STRONG, OTHER = Setting("strong", tau_s=120), Setting("other")
+
+
+def shunts(every: int) -> Callable[[Iterable[Day], FleetPlan], Iterator[Day]]:
+    """Every stack is metered a second time, and of all readings one in so many is kept."""
+    return lambda days, plan: metered(days, plan, every)
+
+
 FLEETS: dict[str, Fleet] = {
     "base": Fleet(PLAN, "60 s, 16 cells of LFP, spring"),
     "long": Fleet(replace(PLAN, modules=12, days=170, start=date(2026, 3, 1)), "the same for 170 days"),
@@ -74,9 +89,25 @@ FLEETS: dict[str, Fleet] = {
     "stacks": Fleet(
         replace(PLAN, modules=32, days=14, flaws=0.5, kinds=STACKS, stack_size=4), "stacks of four", quick=(8, 8)
     ),
+    "spoilt": Fleet(SOUND, "readings spoilt as devices spoil them", quick=(30, 10), through=spoilt),
+    "spoilt-4s": Fleet(replace(SOUND, cells=4), "the same, 4 cells", quick=(30, 10), through=spoilt),
+    "spoilt-fine": Fleet(
+        replace(SOUND, modules=60, days=14, period_s=10),
+        "the same, a reading every 10 s",
+        quick=(15, 4),
+        through=spoilt,
+    ),
+    "spoilt-coarse": Fleet(replace(SOUND, period_s=300), "the same, 300 s", quick=(30, 10), through=spoilt),
+    "metered": Fleet(METERED, "a shunt beside each module, 60 s", quick=(8, 4), through=shunts(6)),
+    "metered-stacks": Fleet(
+        replace(METERED, stack_size=3), "a shunt beside each stack of three, 60 s", quick=(12, 4), through=shunts(6)
+    ),
+    "metered-coarse": Fleet(METERED, "a shunt beside each module, 300 s", quick=(8, 4), through=shunts(30)),
 }
 SEEN = ("base", "long", "strong", "cold", "coarse", "fine", "gappy", "nmc", "4s", "8s", "15s")
 """Fleets whose capacity can be told."""
+SENSED = ("spoilt", "spoilt-4s", "spoilt-fine", "spoilt-coarse", "metered", "metered-stacks", "metered-coarse")
+"""Fleets of sound batteries, and sensors and counters that lie."""
 
 Judge = Callable[[Replayed, Fleet], Iterable[Row]]
 
@@ -93,6 +124,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Judge]] = {
     "repeat": (("flawed",), lambda done, _: repeat(done)),
     "ranking": (("flawed",), lambda done, _: ranking(done)),
     "quality": (("flawed",), lambda done, _: quality(done)),
+    "sensors": (SENSED, lambda done, _: sensors(done)),
     "mismatch": (("cells", "cells-strong", "cells-nmc"), patterns),
     "stack": (("stacks",), lambda done, _: stack(done.tables, done.by_day())),
 }

@@ -70,7 +70,9 @@ def _replayed(name: str, fleet: Fleet, asked: Asked) -> Replayed:
     plan = plan_of(fleet, SEEDS[asked.seeds][asked.nth], (asked.modules or small[0], asked.days or small[1]))
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{name}: {fleet.about}", total=plan.days)
-        return replay(simulate(plan), plan.chemistry, lambda done: bar.update(task, completed=done))
+        return replay(
+            fleet.through(simulate(plan), plan), plan.chemistry, lambda done: bar.update(task, completed=done)
+        )
 
 
 def verdict(row: Row) -> str:

@@ -34,9 +34,7 @@ def quality(done: Replayed) -> Iterator[Row]:
 
     What can be seen is worked out from the truth and the day's own numbers, never from the bit (`visible`).
     """
-    off = done.truth["module"].select(*KEY, "day", "soc_off", "temp_range_c")
-    seen = done.tables["module_day"].filter(pl.col("n") > 1).join(off, on=[*KEY, "day"], how="left")
-    days = seen.join(_lost(done), on=[*KEY, "day"], how="left")
+    days = _days(done).join(_lost(done), on=[*KEY, "day"], how="left")
     flaws = done.truth["flaw"]
     sound = days.join(flaws.select(KEY), on=KEY, how="anti")
     least = target("data quality: a flaw's bit on its days")
@@ -45,6 +43,31 @@ def quality(done: Replayed) -> Iterator[Row]:
         there = days.join(mine, on=KEY).filter((pl.col("day") >= pl.col("onset")) & visible(kind))
         hits = there.filter(pl.col("dq") & int(bit) != 0).height
         yield share(f"data quality: {bit.name} on days with {kind}", least, hits, there.height)
+    yield from _on_sound(sound)
+
+
+def sensors(done: Replayed) -> Iterator[Row]:
+    """The same where readings were spoilt (`spoilt` of the truth): a day counts where the truth asks for its bit.
+
+    A module of which no day was spoilt is a sound one.
+    """
+    spoilt, days = done.truth["spoilt"], _days(done)
+    least = target("data quality: a flaw's bit on its days")
+    for bit in Quality:
+        mine = spoilt.filter((pl.col("bit") == bit.name) & pl.col("shows"))
+        there = days.join(mine, on=[*KEY, "day"])
+        hits = there.filter(pl.col("dq") & int(bit) != 0).height
+        if bit.name in spoilt["bit"]:
+            yield share(f"data quality: {bit.name} on days spoilt so", least, hits, there.height)
+    yield from _on_sound(days.join(spoilt.select(KEY), on=KEY, how="anti"))
+
+
+def _days(done: Replayed) -> pl.DataFrame:
+    off = done.truth["module"].select(*KEY, "day", "soc_off", "temp_range_c")
+    return done.tables["module_day"].filter(pl.col("n") > 1).join(off, on=[*KEY, "day"], how="left")
+
+
+def _on_sound(sound: pl.DataFrame) -> Iterator[Row]:
     most = target("data quality: a bit on days of sound modules")
     for bit in (one for one in Quality if one is not NOT_A_FAULT):
         true = pl.col("soc_off") >= DRIFTED[0] if bit is Quality.SOC_DRIFT else pl.lit(value=False)
