@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from pipeline.analyses.emptyings import emptyings
 from pipeline.analyses.ledger import UNIT
 
 WINDOW, BASELINE = timedelta(days=30), timedelta(days=60)
@@ -13,40 +14,31 @@ GAIN = 0.01
 """Share by which a current sensor may be off; one module alone cannot tell."""
 FADING = 0.03
 """Points a year, as a share, that an old number may have lost unseen."""
-EVENT = [*UNIT, "day", "ts", "method"]
+SHARES = {"soh": "mah", "sigma": "sigma", "least": "least_mah"}
 
 
 def daily(capacity: pl.LazyFrame, modules: pl.LazyFrame) -> pl.LazyFrame:
     """soh without its place from `capacity`: the median over cells, then over the day's stretches of a method.
 
-    `modules` has (site, unit, nominal_mah). A trend is drawn through these rows; no stretch is looked at again.
+    `modules` has (site, unit, nominal_mah, n_cells). A trend is drawn through these rows; no stretch is looked at
+    again. Cells come down one after another, the weakest first, and often on both sides of midnight: a stretch is the
+    module's, of the day on which more than half of its cells had come. A cell that did not come is taken to hold more
+    than those that did, which leaves the median as it is; a stretch in which half did not come tells none.
     """
-    same = pl.col("method").replace({"full_cycle": "crossings"})
-    stretches = (
-        capacity.with_columns(method=same)
-        .group_by(EVENT)
-        .agg(
-            pl.col("mah", "sigma", "temp_dc", "current_ma").median(),
-            least_mah=pl.col("mah").min(),
-            cell=pl.col("cell").sort_by("mah").first(),
-            known=pl.col("offset_ma").is_not_null().all().cast(pl.Int8),
-        )
-    )
     days = (
-        stretches.sort(EVENT)
+        emptyings(capacity.join(modules, on=UNIT))
+        .sort(*UNIT, "day", "method", "event")
         .group_by(*UNIT, "day", "method", maintain_order=True)
         .agg(
             pl.len().alias("n"),
+            pl.col("nominal_mah").first(),
             pl.col("mah", "least_mah", "sigma", "temp_dc", "current_ma").median(),
             pl.col("cell").mode(maintain_order=True).first(),
             pl.col("known").min(),
         )
     )
     share = {new: pl.col(old) / pl.col("nominal_mah") for new, old in SHARES.items()}
-    return days.join(modules, on=UNIT).filter(pl.col("nominal_mah") > 0).with_columns(**share).sort(*UNIT, "method")
-
-
-SHARES = {"soh": "mah", "sigma": "sigma", "least": "least_mah"}
+    return days.filter(pl.col("nominal_mah") > 0).with_columns(**share).sort(*UNIT, "method")
 
 
 def trusted(days: pl.LazyFrame) -> pl.LazyFrame:

@@ -90,17 +90,23 @@ def estimates(
     )
     offsets = offset(passed.filter(pl.col("direction") == 1))
     rated = modules.select(*UNIT, "nominal_mah")
-    recent = pl.col("day") >= day - timedelta(days=2)  # a stretch that ends today began within two days
+    recent = pl.col("day") >= day - timedelta(days=3)  # a stretch of two days, begun by one cell before another
     held = capacity(passed.filter(recent), fixed.filter(recent), offsets, rated, chemistry)
-    today = held.filter(pl.col("day") == day).collect()
+    latest = held.filter(pl.col("day") >= day - timedelta(days=1)).collect()
+    told = daily(latest.lazy(), rated.join(_spoke(tables["cell_day"].lazy()), on=UNIT)).filter(pl.col("day") == day)
+    today = latest.filter(pl.col("day") == day)
     cells = with_today(store, "cell_day", tables, (day, sites, timedelta(days=max(WINDOWS)))).collect().lazy()
     pulse = of_a_day(tables["cell_day"].lazy(), modules)
-    made = {"capacity": today, "soh": daily(today.lazy(), rated).collect(), "resistance": pulse.collect()}
+    made = {"capacity": today, "soh": told.collect(), "resistance": pulse.collect()}
     known = (day, sites, ALL)
     seen = trusted(joined(store, "soh", made["soh"], known)).collect().lazy()
     grown = growth(joined(store, "resistance", made["resistance"].with_columns(day=pl.lit(day)), known), day)
     resists = resistance(resistances(cells, day), grown, modules)
     return made, pl.collect_all([health(seen, modules, day), resists]), open_loops(offsets).collect()
+
+
+def _spoke(cell_day: pl.LazyFrame) -> pl.LazyFrame:
+    return cell_day.group_by(UNIT).agg(n_cells=pl.col("cell").n_unique().cast(pl.Int64))
 
 
 def with_today(store: Store, table: str, tables: Tables, back: tuple[date, tuple[str, ...], timedelta]) -> pl.LazyFrame:

@@ -101,6 +101,6 @@ def _stretches(plan: FleetPlan, met: pl.DataFrame, lived: tuple[Floats, Floats, 
 
 def daily_health(stretches: pl.DataFrame, met: pl.DataFrame) -> pl.DataFrame:
     """Rows of `soh` from those of `capacity`, by the night's own analysis."""
-    days = daily(stretches.lazy(), met.lazy().select("site", "unit", "nominal_mah")).collect()
+    days = daily(stretches.lazy(), met.lazy().select("site", "unit", "nominal_mah", n_cells="cells")).collect()
     placed = days.join(met.select(*PLACE), on=["site", "unit"]).with_columns(code_version=pl.lit(CODE_VERSION))
     return placed.select(pl.col(name).cast(kind) for name, kind in TABLES["soh"].items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pipeline.analyses.life import lives
 from pipeline.analyses.loops import efficiency, loops
 from pipeline.analyses.promises import margin, remaining
 from pipeline.analyses.siblings import leaning, named
+from pipeline.analyses.soh import daily
 from pipeline.analyses.trend import bend, trends, weekly
 from pipeline.limits import DAY as DAY_MS
 from pipeline.methods.forecast import Course
@@ -289,3 +290,31 @@ def test_a_warranty_that_cannot_be_read_is_refused(text: str) -> None:
 def test_a_warranty_is_read_as_it_is_spoken() -> None:
     assert warranty("10 years, 6000 cycles, 20 MWh, 70 %") == Warranty(70, 10, 6000, 20)
     assert warranty("") is None
+
+
+def emptying(*came: tuple[int, float, int], cells: int = 5) -> pl.DataFrame:
+    """soh of a module of 100 Ah: (cell, what it holds in Ah, hours after 20:00 of DAY) of each that came down."""
+    begin, columns = datetime.combine(DAY, time(20), UTC), ("day", "ts", "cell", "mah")
+    at = [begin + timedelta(hours=hours) for _, _, hours in came]
+    rows = [(t.date(), round(1000 * t.timestamp()), c, 1000 * ah) for t, (c, ah, _) in zip(at, came, strict=True)]
+    others = {"sigma": 300.0, "temp_dc": 200.0, "current_ma": -9000.0, "offset_ma": 5.0}
+    frame = pl.LazyFrame(rows, schema=columns, orient="row").with_columns(
+        site=pl.lit("s"), unit=pl.lit("u1"), method=pl.lit("crossings"), **{n: pl.lit(v) for n, v in others.items()}
+    )
+    modules = pl.LazyFrame({"site": "s", "unit": "u1", "nominal_mah": 100_000, "n_cells": cells})
+    return daily(frame, modules).collect()
+
+
+def test_cells_that_come_down_on_both_sides_of_midnight_are_one_stretch_of_the_day_of_the_third() -> None:
+    both = emptying((0, 90.0, 0), (1, 94.0, 3), (2, 95.0, 5), (3, 96.0, 5), (4, 97.0, 6))
+    assert both.select("day", "n", "soh", "cell", "least").rows() == [(DAY + timedelta(days=1), 1, 0.95, 0, 0.9)]
+
+
+def test_the_median_cell_is_told_although_the_strongest_did_not_come_and_not_from_the_weakest_alone() -> None:
+    assert emptying((0, 90.0, 0), (1, 94.0, 1), (2, 95.0, 2))["soh"].to_list() == [0.95]
+    assert emptying((0, 90.0, 0), (1, 94.0, 1)).is_empty()
+
+
+def test_two_emptyings_of_a_day_are_two() -> None:
+    twice = emptying(*((cell, 95.0, at) for cell in range(5) for at in (-19, 1)))
+    assert twice.select("n", "soh").rows() == [(2, 0.95)]
