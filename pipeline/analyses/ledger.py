@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from pipeline.analyses.miscounts import WOBBLES, miscounts
-from pipeline.chemistry import Floats
+from pipeline.methods.regression import Floats
+from pipeline.methods.slope import theil_sen
 from pipeline.quality import Quality
 
 UNIT = ["site", "unit"]
@@ -48,7 +48,7 @@ def offset(tops: pl.LazyFrame) -> pl.LazyFrame:
     away = pl.col("rest_ma") * pl.col("rest_h") + pl.col("fall_share") * pl.col("fall_mah")
     rows = known.join(odd, on=UNIT, how="left", maintain_order="left").with_columns(pl.col("mah") - away.fill_null(0))
     slopes = [
-        (*key, _theil_sen(group["ts"].to_numpy() / 3.6e6, group["mah"].to_numpy()), group.height)
+        (*key, _slope(group["ts"].to_numpy() / 3.6e6, group["mah"].to_numpy()), group.height)
         for key, group in rows.group_by(*UNIT, "cell", maintain_order=True)
     ]
     schema = {"site": pl.String, "unit": pl.String, "cell": pl.Int16, "slope": pl.Float64, "n": pl.Int64}
@@ -66,12 +66,5 @@ def open_loops(offsets: pl.LazyFrame) -> pl.LazyFrame:
     return far.select(*UNIT, dq=pl.lit(int(Quality.I_OFFSET), pl.Int64))
 
 
-def _theil_sen(hours: Floats, mah: Floats) -> float:
-    if len(hours) < LEAST_EVENTS:
-        return float("nan")
-    earlier, later = np.triu_indices(len(hours), 1)
-    apart = hours[later] - hours[earlier]
-    far = apart > LEAST_HOURS
-    if not far.any():
-        return float("nan")
-    return float(np.median((mah[later] - mah[earlier])[far] / apart[far]))
+def _slope(hours: Floats, mah: Floats) -> float:
+    return theil_sen(hours, mah, LEAST_HOURS) if len(hours) >= LEAST_EVENTS else float("nan")

@@ -14,10 +14,18 @@ def theil_sen(x: Floats, y: Floats, apart: float = 0.0) -> float:
 
     Theil (1950), Sen (1968). Pairs that stand close say more of the noise than of the slope.
     """
+    return float(theil_sens(x, y[None, :], apart)[0])
+
+
+def theil_sens(x: Floats, y: Floats, apart: float = 0.0) -> Floats:
+    """`theil_sen` of each row of y (k, n) over the same x (n,): (k,)."""
     later, earlier = np.tril_indices(len(x), -1)
     dx = x[later] - x[earlier]
     far = dx > apart
-    return float(np.median((y[later] - y[earlier])[far] / dx[far])) if far.any() else float("nan")
+    if not far.any():
+        return np.full(len(y), np.nan)
+    slopes: Floats = np.median((y[:, later] - y[:, earlier])[:, far] / dx[far], axis=1)
+    return slopes
 
 
 def mann_kendall(y: Floats) -> float:
