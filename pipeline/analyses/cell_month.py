@@ -21,7 +21,8 @@ def cell_month(
     ratio, steps (resistance over the month), jump_rate, beside and beside_rate (the neighbour that jumps more), at_end.
     rest_deficit: by how much its charge lies below the median cell's in low rests (share; where the others rest on the
     plateau it is at least so much), over `rests`. bleed_ma: mean of what balancing took from the average other cell
-    more than from this one, or gave to this one; given_ma: what it gave. shuttles: it moves charge into cells. behind,
+    more than from this one, or gave to this one; given_ma: what it gave. shuttles: it moves charge into cells; moved:
+    share of nominal that it so moves in the module in a day, by which cells come apart and together again. behind,
     ahead: share of the readings near full in which it is the farthest, below or above. drift: charge lost beside the
     others, mA, as seen at full where the cell still is full, else between full and empty, else in rests (`drift_from`).
     loses: the same with what the balancer did undone, event by event: what it moves to and fro is no leak.
@@ -46,6 +47,7 @@ def cell_month(
             jump_rate=pl.when(pl.col("quiet") >= most.quiet).then(pl.col("jumps") / pl.col("quiet")),
             at_end=(pl.col("cell") == pl.col("cell").min().over(UNIT))
             | (pl.col("cell") == pl.col("cell").max().over(UNIT)),
+            moved=24 * _shuttled().sum().over(UNIT) / pl.col("nominal_mah"),
             behind=pl.col("top_last") / near_full,
             ahead=pl.col("top_first") / near_full,
         )
@@ -63,6 +65,10 @@ def cell_month(
 def _full(drift: str, limits: Mismatch) -> pl.Expr:
     """The drift seen at full, unless the cell misses it by now: what is left is then from before it began to."""
     return pl.when(pl.col("late_unfilled").fill_null(0.0) <= limits.unfilled).then(drift)
+
+
+def _shuttled() -> pl.Expr:
+    return pl.when("shuttles").then("given_ma").fill_null(0.0)
 
 
 def _beside() -> dict[str, pl.Expr]:

@@ -119,18 +119,9 @@ def _short(m: Mismatch) -> pl.Expr:
 
 def _drifted(m: Mismatch) -> pl.Expr:
     steady = pl.col("drift").fill_null(0.0).abs() < m.drift_ma
-    far = pl.min_horizontal(pl.col("lag").abs(), pl.col("late_lag").abs())
-    lasting = (far > m.top_far) & (far > _moved()) & _settled(m)
+    lasting = pl.min_horizontal(pl.col("lag", "late_lag").abs()) > pl.max_horizontal(pl.lit(m.top_far), "moved")
     both_ends = pl.coalesce("deficit", pl.col("lead") - pl.col("lag")).fill_null(0.0).abs() < m.even_deficit / 2
-    return lasting & pl.col("late_lag").is_not_null() & steady & both_ends
-
-
-def _moved() -> pl.Expr:
-    """Share of nominal that a balancer which moves charge moves in a day: so far cells come apart by it and together
-    again. In the cold, where resistances show in its voltages, that is no less than a drift.
-    """
-    moved = 24 * pl.col("given_ma").fill_null(0.0).sum().over(UNIT) / pl.col("nominal_mah")
-    return pl.when(pl.col("shuttles")).then(moved).otherwise(0.0).fill_null(0.0)
+    return lasting & _settled(m) & pl.col("late_lag").is_not_null() & steady & both_ends
 
 
 CELLS = (

@@ -119,6 +119,7 @@ def month(**said: Any) -> pl.LazyFrame:
         "loses": None,
         "bleed_ma": 0.0,
         "given_ma": 0.0,
+        "moved": 0.0,
         "shuttles": False,
         "behind": 0.1,
         "ahead": 0.1,
@@ -164,8 +165,8 @@ CASES: tuple[tuple[str | None, dict[str, Any]], ...] = (
     (None, {"shuttles": True, "bleed_ma": 30.0, "days": 5}),
     ("possible_internal_short", {"shuttles": True, "bleed_ma": 40.0, "warmer_k": 4.0}),
     ("top_drift", {"lag": 0.008, "late_lag": 0.008}),
-    ("top_drift", {"lag": 0.008, "late_lag": 0.008, "shuttles": True, "given_ma": 20.0}),
-    (None, {"lag": 0.008, "late_lag": 0.008, "shuttles": True, "given_ma": 60.0}),  # it moves more than that in a day
+    ("top_drift", {"lag": 0.008, "late_lag": 0.008, "shuttles": True, "moved": 0.005}),
+    (None, {"lag": 0.008, "late_lag": 0.008, "shuttles": True, "moved": 0.010}),  # it moves more than that in a day
     (None, {"lag": 0.008, "late_lag": 0.008, "days": 12}),  # no balancer is through yet
     (None, {"lag": 0.006, "late_lag": 0.006}),
     (None, {"lag": 0.008, "late_lag": 0.001}),
