@@ -241,17 +241,26 @@ def test_a_charge_that_one_cell_ends_early_is_told_with_that_cell() -> None:
     assert early_ends(anchors.filter(pl.col("ts") > 0), M, CURVE).collect().is_empty()
 
 
+def whole(gap: dict[int, dict[str, Any]], work: pl.LazyFrame) -> dict[int, dict[str, Any]]:
+    """The rows of `cell_month` of a module that never rests low."""
+    kinds = {"site": pl.String, "unit": pl.String, "day": pl.Date, "ts": pl.Int64, "cell": pl.Int16}
+    rests = pl.LazyFrame(schema={**kinds, "state": pl.String, "soc": pl.Float64, "mv": pl.Float64})
+    seen = pl.LazyFrame(list(gap.values()), schema_overrides={"cell": pl.Int16})
+    rows = cell_month(seen, work, rests, DAY + timedelta(days=DAYS - 1), LFP).collect()
+    return {row["cell"]: row for row in rows.to_dicts()}
+
+
+def test_a_balancer_that_moves_charge_says_how_much_a_day_and_one_that_bleeds_moves_none() -> None:
+    moving = worked(lambda cell, _: 3600.0 if cell < 2 else 0.0, of(1, lambda _: 3600.0))
+    assert whole(gaps(nothing, nothing, moving), moving)[4]["moved"] == pytest.approx(M.shuttle_ma / NOMINAL)
+    bleeding = worked(of(2, lambda _: 7200.0), of(2, lambda _: 60.0))
+    assert whole(gaps(nothing, nothing, bleeding), bleeding)[2]["moved"] == 0.0
+
+
 def test_a_cell_that_misses_the_charges_end_by_now_leaks_as_much_as_it_shows_at_empty() -> None:
     """What was seen of it at full is from before it began."""
     begun = gaps(of(3, lambda day: 0.0 if day < 9 else float("nan")), of(3, lambda day: 1000.0 * max(0, day - 8)))
-    days = worked(nothing, nothing)
-    kinds = {"site": pl.String, "unit": pl.String, "day": pl.Date, "ts": pl.Int64, "cell": pl.Int16}
-    rests = pl.LazyFrame(schema={**kinds, "state": pl.String, "soc": pl.Float64, "mv": pl.Float64})
-    seen = pl.LazyFrame(list(begun.values()), schema_overrides={"cell": pl.Int16})
-    rows = {
-        row["cell"]: row
-        for row in cell_month(seen, days, rests, DAY + timedelta(days=DAYS - 1), LFP).collect().to_dicts()
-    }
+    rows = whole(begun, worked(nothing, nothing))
     assert begun[3]["drift_full"] == pytest.approx(0.0)
     assert (rows[3]["drift_from"], rows[2]["drift_from"]) == ("empty", "full")
     assert rows[3]["drift"] > 20  # 1000 mAh a day are 42 mA, and the days before are of the slope too
