@@ -7,6 +7,7 @@ from pipeline.decoding.decode import Decoded
 from pipeline.edges import Edges
 from pipeline.journal.deadletters import DeadLetters
 from pipeline.stores.archive import Archive, ArchiveSink
+from pipeline.stores.influx import ROWS_AT_ONCE
 from pipeline.stores.lines import module_lines
 from pipeline.storing import storeroom
 from pipeline.storing.process import listen, serve
@@ -22,7 +23,7 @@ class Nowhere:
         return 0
 
     def write(self, _number: int, decoded: Decoded) -> None:
-        for some in decoded.frames["reading"].iter_slices(5000):  # as the InfluxSink does
+        for some in decoded.frames["reading"].iter_slices(ROWS_AT_ONCE):  # as the InfluxSink does
             module_lines(some, self._sites)
 
 
