@@ -7,13 +7,16 @@ white space, anything refused) goes to `cellherd.wire.unpack`, which decides and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, repeat, zip_longest
 from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
+import numpy as np
 import polars as pl
 from msgspec import Meta
 
@@ -28,6 +31,13 @@ _Time: TypeAlias = Annotated[int, Meta(ge=-_FAR, le=_FAR)]
 _Number: TypeAlias = (
     Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(gt=-1e300, lt=1e300)] | None
 )
+
+
+_KINDS = {**READING, "dt": pl.Int64}
+_LETTERS: dict[Any, str] = {pl.Int8: "b", pl.Int16: "h", pl.Int32: "i", pl.Int64: "q"}  # of struct, and of NumPy too
+_CODES = {name: _LETTERS[kind] for name, kind in _KINDS.items() if kind in _LETTERS}
+Packed: TypeAlias = dict[str, "bytes | pl.Series"]
+"""Columns of one height: integers as they lie in memory, or a series where a value is missing or is a text."""
 
 
 class Message(msgspec.Struct):
@@ -72,9 +82,8 @@ _KNOWN = frozenset(_Full.__struct_fields__)
 _FIRST_SCALAR = _Full.__struct_fields__.index(SCALARS[0].name)
 _FIRST_LIST = _FIRST_SCALAR + len(SCALARS)
 _ANY = msgspec.json.Decoder(_Full).decode
-_SHORT = {n: msgspec.json.Decoder(_shape(n)).decode for n in range(1, 5)}
-"""Live messages hold one reading or two. A tuple takes half the room of a list, and its length needs no check: a
-quarter of the time of decoding (tests/bench/stores.py)."""
+_LONGEST = 64
+"""Readings in a message up to which its columns are tuples: an outbox packs 60 at most."""
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -89,21 +98,28 @@ def quick(payload: bytes) -> Message | None:
     begin = payload.find(b'"seq":[')
     n = payload.count(b",", begin, payload.find(b"]", begin)) + 1
     try:
-        message = _SHORT.get(n, _ANY)(payload)
+        message = (_decoder(n) if n <= _LONGEST else _ANY)(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     values = msgspec.structs.astuple(message)
     raw, extra, faults = message.raw or (), message.extra or {}, message.faults or ()
     columns: Iterable[Any] = (message.seq, message.dt, message.faults, message.raw, *extra.values())
-    if n not in _SHORT:
+    if n > _LONGEST:
         cells, temps = values[_FIRST_LIST:]
         columns = chain(columns, values[_FIRST_SCALAR:_FIRST_LIST], cells or (), temps or ())
     lengths = {len(column) for column in columns if column is not None}
     keys = len(values) - values.count(None) + sum(map(len, filter(None, raw))) + len(extra)
-    as_packed = keys == payload.count(b'":') and b" " not in payload and b"\n" not in payload
-    as_packed = as_packed and b"\t" not in payload and b"\r" not in payload
+    if keys != payload.count(b":") and keys != payload.count(b'":'):  # a text may hold a colon; the first is quicker
+        return None
+    as_packed = not (b" " in payload or b"\n" in payload or b"\t" in payload or b"\r" in payload)
     good = as_packed and lengths == {n} and len({*message.seq}) == n and all(map(_is_faults, filter(None, faults)))
     return message if good and _is_source(message) else None
+
+
+@lru_cache(_LONGEST)  # made when the first message of this length comes: it takes 4 ms
+def _decoder(n: int) -> Callable[[bytes], Message]:
+    """Of messages of n readings. A tuple takes half the room of a list, and its length needs no check."""
+    return msgspec.json.Decoder(_shape(n)).decode
 
 
 @lru_cache(1024)  # few, since a hostile edge may make each of them 64 KiB long
@@ -162,30 +178,63 @@ def _padded(rows: list[Any]) -> Iterator[list[int | None]]:
     return (row or [None] * width for row in rows)
 
 
-def table(messages: Sequence[Message]) -> list[pl.Series]:
+def packed(messages: Sequence[Message]) -> Packed:
     """All readings of the messages, one below the other: seq, dt and every column that any of them speaks of."""
     counts = [len(message.seq) for message in messages]
-    found = [
-        pl.Series("seq", list(chain.from_iterable(m.seq for m in messages)), pl.Int64),
-        pl.Series("dt", list(chain.from_iterable(m.dt for m in messages)), pl.Int64),
-    ]
+    found = {
+        "seq": _piece("seq", [m.seq for m in messages], counts),
+        "dt": _piece("dt", [m.dt for m in messages], counts),
+    }
     for name in (q.name for q in SCALARS):
-        found += _joined(name, list(map(attrgetter(name), messages)), counts)
+        found[name] = _piece(name, list(map(attrgetter(name), messages)), counts)
     for name, places in (("cell_mv", CELL_COLUMNS), ("temp_dc", TEMP_COLUMNS)):
         lists = (columns or () for columns in map(attrgetter(name), messages))
         for place, parts in zip(places, zip_longest(*lists), strict=False):
-            found += _joined(place, parts, counts)
-    found += _joined("faults", [m.faults and [*map(_fault_text, m.faults)] for m in messages], counts)
-    found += _joined("raw", [m.raw and [*map(_json, m.raw)] for m in messages], counts)
-    found += _joined("extra", [m.extra and _extra_texts(m.extra) for m in messages], counts)
-    return found
+            found[place] = _piece(place, parts, counts)
+    found["faults"] = _piece("faults", [m.faults and [*map(_fault_text, m.faults)] for m in messages], counts)
+    found["raw"] = _piece("raw", [m.raw and [*map(_json, m.raw)] for m in messages], counts)
+    found["extra"] = _piece("extra", [m.extra and _extra_texts(m.extra) for m in messages], counts)
+    return {name: piece for name, piece in found.items() if piece is not None}
 
 
-def _joined(name: str, parts: Sequence[Any], counts: list[int]) -> Iterator[pl.Series]:
+def _piece(name: str, parts: Sequence[Any], counts: list[int]) -> bytes | pl.Series | None:
     if not any(parts):
-        return
-    whole = parts if all(parts) else _filled(parts, counts)
-    yield pl.Series(name, list(chain.from_iterable(whole)), READING[name])
+        return None
+    whole = all(parts)
+    if whole and (code := _CODES.get(name)):
+        with suppress(struct.error):  # a None among them
+            return b"".join([_packer(len(part), code)(*part) for part in parts])
+    values = list(chain.from_iterable(parts if whole else _filled(parts, counts)))
+    return pl.Series(name, values, _KINDS[name])
+
+
+@lru_cache(1024)
+def _packer(n: int, code: str) -> Callable[..., bytes]:
+    return struct.Struct(f"{n}{code}").pack
+
+
+def table(batches: Sequence[Packed]) -> pl.DataFrame:
+    """Packed batches of messages, one below the other."""
+    names = dict.fromkeys(chain.from_iterable(batches))
+    heights = [_height(batch) for batch in batches]
+    return pl.DataFrame([_joined(name, [batch.get(name) for batch in batches], heights) for name in names])
+
+
+def _height(batch: Packed) -> int:
+    return len(batch["seq"]) // struct.calcsize(_CODES["seq"])
+
+
+def _joined(name: str, pieces: list[bytes | pl.Series | None], heights: list[int]) -> pl.Series:
+    whole = [piece for piece in pieces if isinstance(piece, bytes)]
+    if len(whole) == len(pieces):
+        return _series(name, b"".join(whole), 0)
+    return pl.concat([_series(name, *one) for one in zip(pieces, heights, strict=True)], rechunk=True)
+
+
+def _series(name: str, piece: bytes | pl.Series | None, height: int) -> pl.Series:
+    if piece is None:
+        return pl.Series(name, [None], _KINDS[name]).new_from_index(0, height)
+    return pl.Series(name, np.frombuffer(piece, _CODES[name])) if isinstance(piece, bytes) else piece
 
 
 def _filled(parts: Iterable[Any], counts: list[int]) -> Iterator[Iterable[Any]]:

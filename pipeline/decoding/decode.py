@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, repeat
 from typing import Any, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from cellherd import topics
@@ -19,12 +19,12 @@ from cellherd.errors import BadPayload
 from cellherd.topics import Topic
 from cellherd.wire import MAX_OUT, inflate
 from pipeline.decoding import columns, records
-from pipeline.decoding.columns import Message
+from pipeline.decoding.columns import Message, Packed
 from pipeline.journal.entry import Dead, Entry
 from pipeline.schema import PLACE, TABLES, Schema
 
 _MESSAGES = 256
-_ROWS = 8192
+_ROWS = 768
 """Messages, or readings, taken apart together: more fall out of the processor's cache (tests/bench/stores.py)."""
 _OF_MESSAGE: Schema = {
     **PLACE,
@@ -73,14 +73,16 @@ def decode(entries: Sequence[Entry]) -> Decoded:
     parts: dict[str, list[pl.DataFrame]] = {table: [] for table in ("reading", *records.TABLES)}
     dead: list[Dead] = []
     unknown = 0
+    taken = _Taken()
     for batch in _batches(entries):
         dead += [one for one in batch if isinstance(one, Dead)]
         unknown += sum(one.unknown for one in batch if not isinstance(one, Dead))
-        readings = [one for one in batch if isinstance(one, _Readings)]
-        parts["reading"] += [_of_readings(readings)] if readings else []
+        if readings := [one for one in batch if isinstance(one, _Readings)]:
+            taken.add(readings)
         for table in records.TABLES:
             of_table = [one for one in batch if isinstance(one, _Record) and one.table == table]
             parts[table] += [_of_records(table, of_table)] if of_table else []
+    parts["reading"] = taken.frames()
     return Decoded({table: _finished(table, found) for table, found in parts.items()}, dead, unknown)
 
 
@@ -134,21 +136,40 @@ def _check_module(module: str, topic: Topic) -> None:
         raise BadPayload("schema", f"module {module!r} on the topic of {topic.module!r}")
 
 
-def _of_readings(readings: list[_Readings]) -> pl.DataFrame:
-    rows = [_head(one.entry, one.topic, one.message) for one in readings]
-    heads = pl.DataFrame(
-        [
-            pl.Series(name, values, kind)
-            for (name, kind), values in zip(_OF_MESSAGE.items(), zip(*rows, strict=True), strict=True)
-        ]
-    )
-    counts = [len(one.message.seq) for one in readings]
-    if sum(counts) > len(counts):
-        heads = heads[list(chain.from_iterable(map(repeat, range(len(counts)), counts)))]
-    frame = heads.hstack(columns.table([one.message for one in readings]))
-    if not any(one.entry.skip for one in readings):
-        return frame
-    return frame.filter([seq not in one.entry.skip for one in readings for seq in one.message.seq])
+class _Taken:
+    """The readings of a segment, batch by batch: their numbers packed, so that few objects of Python's are ever held.
+
+    What is said once a message is spread over its readings at the end, for all together.
+    """
+
+    def __init__(self) -> None:
+        self._heads: list[tuple[object, ...]] = []
+        self._packed: list[Packed] = []
+        self._counts: list[int] = []
+        self._doubled: list[int] = []
+        self._rows = 0
+
+    def add(self, readings: list[_Readings]) -> None:
+        """A batch, not an empty one."""
+        self._heads += [_head(one.entry, one.topic, one.message) for one in readings]
+        self._packed.append(columns.packed([one.message for one in readings]))
+        for one in readings:
+            seqs = one.message.seq
+            if one.entry.skip:
+                self._doubled += [self._rows + at for at, seq in enumerate(seqs) if seq in one.entry.skip]
+            self._counts.append(len(seqs))
+            self._rows += len(seqs)
+
+    def frames(self) -> list[pl.DataFrame]:
+        """All readings but the doubled ones in one frame, or none."""
+        if not self._rows:
+            return []
+        named = zip(_OF_MESSAGE.items(), zip(*self._heads, strict=True), strict=True)
+        heads = pl.DataFrame([pl.Series(name, values, kind) for (name, kind), values in named])
+        if self._rows > len(self._counts):
+            heads = heads[np.repeat(np.arange(len(heads)), self._counts)]
+        frame = heads.hstack(columns.table(self._packed))
+        return [frame.filter(~pl.int_range(pl.len()).is_in(self._doubled)) if self._doubled else frame]
 
 
 def _head(entry: Entry, topic: Topic, message: Message) -> tuple[object, ...]:

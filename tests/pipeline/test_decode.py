@@ -109,6 +109,32 @@ def test_many_messages_together_mean_what_each_means_by_hand(batch: list[Entry])
     assert said(decoded.frames["reading"]) == [{k: v for k, v in row.items() if v is not None} for row in expected]
 
 
+@pytest.mark.parametrize("n", [1, 2, 12, 64, 65])
+def test_holes_among_whole_columns_mean_what_they_mean_by_hand(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.decoding.decode._MESSAGES", 2)
+    bodies = [json.loads(message(0, turn, n)) for turn in range(8)]
+    bodies[1]["current_ma"][n // 2] = bodies[1]["cell_mv"][3][0] = None
+    for body in bodies[4:6]:
+        del body["soc_pm"], body["faults"]
+    bodies[6]["cell_mv"].pop()
+    batch = [entry(json.dumps(body, separators=(",", ":")).encode()) for body in bodies]
+    assert all(columns.quick(one.payload) for one in batch)
+    assert said(decode(batch).frames["reading"]) == [
+        {k: v for k, v in row.items() if v is not None} for one in batch for row in by_hand(one)
+    ]
+
+
+@pytest.mark.parametrize("n", [3, 12, 65])
+def test_a_column_that_is_too_short_or_doubled_is_not_read_the_fast_way(n: int) -> None:
+    good = message(3, 0, n)
+    body = json.loads(good)
+    body["soc_pm"].pop()
+    assert columns.quick(good) is not None
+    assert columns.quick(json.dumps(body, separators=(",", ":")).encode()) is None
+    assert columns.quick(good.replace(b'"v":1,', b'"v":1,"v":1,')) is None
+    assert columns.quick(good.replace(b'"v":1,', b'"v":1,"more":1,')) is None
+
+
 def tidy(row: dict[str, Any]) -> dict[str, Any]:
     return {"extra": None} if row.get("extra") == {} else {}
 
@@ -120,7 +146,7 @@ def test_the_fast_way_and_the_strict_way_agree(one: Entry) -> None:
     if fast is None:  # a name with a quote, a space or an escape in it goes the strict way
         return
     assert unknown == 0
-    ours, theirs = pl.DataFrame(columns.table([fast])), pl.DataFrame(columns.table([strict]))
+    ours, theirs = (columns.table([columns.packed([one])]) for one in (fast, strict))
     assert said(ours.drop("dt")) == said(theirs.drop("dt"))  # `slow` counts its times from 1970, `quick` from t0
 
 
