@@ -19,7 +19,6 @@ from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
-    PostCommitHookProperties,
     Transaction,
     WriterProperties,
     write_deltalake,
@@ -30,8 +29,10 @@ from cellherd.failpoint import failpoint
 from cellherd.settings import FleetConfig
 from pipeline.decoding.decode import Decoded
 from pipeline.schema import PARTITIONED, TABLES, Schema
+from pipeline.stores import parquet
 from pipeline.stores.durable import LOOKED_AT, mend, sync_checkpoint, sync_commits, sync_folders
 from pipeline.stores.errors import StoreAway
+from pipeline.stores.parquet import NO_HOOKS, arrow
 
 Days: TypeAlias = tuple[date, date]
 Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
@@ -40,8 +41,6 @@ Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
 _TRIES = 5
 _CHECKPOINT = LOOKED_AT
 """Commits from one checkpoint to the next."""
-NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-_ARROW = pl.CompatLevel.oldest()
 
 
 @dataclass(slots=True)
@@ -60,9 +59,15 @@ class Archive:
 
         def commit(handle: DeltaTable) -> None:
             if (handle.transaction_version(app_id) or 0) < version:
-                write(handle, arrow(frame), properties(table, level=1), mode="append", commit_properties=mark)
+                self._add(handle, table, frame, mark)
 
         self._commit(table, commit)
+
+    def _add(self, handle: DeltaTable, table: str, frame: pl.DataFrame, mark: CommitProperties) -> None:
+        if "://" not in self.uri and parquet.fits(handle, frame):
+            parquet.append(Path(self._place(table)), handle, frame, mark)
+        else:
+            write(handle, arrow(frame), properties(table, level=1), mode="append", commit_properties=mark)
 
     def version(self, table: str, app_id: str) -> int | None:
         """The app's last version in a table, None if it wrote none."""
@@ -173,7 +178,7 @@ class Archive:
             mode="ignore",
             partition_by=["date"] if table in PARTITIONED else None,
             # Of a hundred columns few are worth a minimum and maximum in every commit.
-            configuration={"delta.dataSkippingStatsColumns": "ts,unit"} if "ts" in TABLES[table] else None,
+            configuration={"delta.dataSkippingStatsColumns": ",".join(parquet.TOLD)} if "ts" in TABLES[table] else None,
             storage_options=self._options(),
         )
         if "://" not in self.uri:
@@ -211,11 +216,6 @@ def properties(table: str, *, level: int) -> WriterProperties:
     integers = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
     columns = {name: packed for name, kind in TABLES[table].items() if kind in integers}
     return WriterProperties(compression="ZSTD", compression_level=level, column_properties=columns)
-
-
-def arrow(frame: pl.DataFrame) -> pa.Table:
-    """A frame in types that Delta knows."""
-    return frame.to_arrow(compat_level=_ARROW)
 
 
 def arrow_schema(schema: Schema) -> pa.Schema:

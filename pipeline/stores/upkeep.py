@@ -21,8 +21,9 @@ from deltalake import DeltaTable
 from cellherd.failpoint import failpoint
 from cellherd.settings import ArchiveStore
 from pipeline.schema import IDENTITY, PARTITIONED, READING_60S, TABLES
-from pipeline.stores.archive import NO_HOOKS, Archive, arrow, arrow_schema, equals, properties, write
+from pipeline.stores.archive import Archive, arrow_schema, equals, properties, write
 from pipeline.stores.minutes import minutes
+from pipeline.stores.parquet import NO_HOOKS, arrow
 
 AT_ONCE = 350_000
 """Rows that are held in memory together: about a gigabyte while they are sorted (tests/bench/day.py)."""

@@ -7,12 +7,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import SchemaMismatchError
 from polars.testing import assert_frame_equal
 
 from pipeline.decoding.decode import decode
 from pipeline.schema import TABLES
+from pipeline.stores import parquet
 from pipeline.stores.archive import Archive, ArchiveSink
 from pipeline.stores.errors import StoreAway
+from pipeline.stores.parquet import arrow
 from pipeline.stores.upkeep import compact
 from tests.pipeline.messages import T0, entries
 
@@ -38,6 +41,33 @@ def test_what_goes_in_comes_out(archive: Archive, frame: pl.DataFrame) -> None:
     found = archive.scan("reading").collect()
     assert dict(found.schema) == TABLES["reading"]
     assert_frame_equal(found.sort("unit", "seq"), frame.sort("unit", "seq"))
+
+
+def test_rows_that_fit_are_stored_as_deltalake_itself_stores_them(
+    tmp_path: Path, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = frame[:7].with_columns(date=pl.lit(DAY + timedelta(days=1)), unit=pl.lit(None, pl.String))
+    whole = pl.concat([frame, later]).sort("date", "stream", "seq")
+    told = {}
+    for fits in (True, False):
+        archive = Archive(str(tmp_path / f"{fits}"))
+        archive.append("reading", frame.clear(), app_id="ingest", version=1)
+        assert parquet.fits(DeltaTable(f"{archive.uri}/reading"), frame)
+        with monkeypatch.context() as patch:
+            patch.setattr(parquet, "fits", lambda *_, fits=fits: fits)
+            archive.append("reading", whole, app_id="ingest", version=2)
+        files = pl.DataFrame(DeltaTable(f"{archive.uri}/reading").get_add_actions(flatten=True))
+        told[fits] = files.sort("partition.date").drop("path", "size_bytes", "modification_time")
+        assert_frame_equal(archive.scan("reading").collect().sort("date", "stream", "seq"), whole)
+    assert_frame_equal(told[True], told[False])
+
+
+def test_a_table_of_an_older_version_is_not_written_past_its_columns(archive: Archive, frame: pl.DataFrame) -> None:
+    older = arrow(frame.drop("extra").clear())
+    handle = DeltaTable.create(f"{archive.uri}/reading", older.schema, partition_by=["date"])
+    assert not parquet.fits(handle, frame)
+    with pytest.raises(SchemaMismatchError):
+        archive.append("reading", frame, app_id="ingest", version=1)
 
 
 def test_a_table_that_nobody_wrote_is_empty_and_has_its_columns(archive: Archive) -> None:
