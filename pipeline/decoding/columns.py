@@ -84,6 +84,8 @@ _FIRST_LIST = _FIRST_SCALAR + len(SCALARS)
 _ANY = msgspec.json.Decoder(_Full).decode
 _LONGEST = 64
 """Readings in a message up to which its columns are tuples: an outbox packs 60 at most."""
+_SHORT = 6
+"""Readings in a message below which a call for each costs more than it saves (tests/bench/stores.py)."""
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -203,9 +205,17 @@ def _piece(name: str, parts: Sequence[Any], counts: list[int]) -> bytes | pl.Ser
     whole = all(parts)
     if whole and (code := _CODES.get(name)):
         with suppress(struct.error):  # a None among them
-            return b"".join([_packer(len(part), code)(*part) for part in parts])
+            return _in_memory(parts, counts, code)
     values = list(chain.from_iterable(parts if whole else _filled(parts, counts)))
     return pl.Series(name, values, _KINDS[name])
+
+
+def _in_memory(parts: Sequence[Any], counts: list[int], code: str) -> bytes:
+    """Integers as they lie in memory: long parts one by one, which stays in the cache, short ones all at once."""
+    rows = sum(counts)
+    if rows < _SHORT * len(counts):
+        return _packer(rows, code)(*chain.from_iterable(parts))
+    return b"".join([_packer(len(part), code)(*part) for part in parts])
 
 
 @lru_cache(1024)
