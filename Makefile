@@ -32,6 +32,7 @@ bench: .venv/ready ## figures for the tables of docs/benchmarks.md
 	$(PY) -m tests.bench.hostile
 	$(PY) -m tests.bench.dead_link
 	$(PY) -m tests.bench.stores
+	$(PY) -m tests.bench.storing --repeat 3
 	$(PY) -m tests.bench.nightly --modules 1000
 	$(PY) -W ignore -m tests.bench.night_beside --modules 200
 	$(PY) -m tests.bench.edge
