@@ -40,20 +40,22 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A quantity of a process: medians of the second and the last quarter of its life, and whether that is growth."""
+    """A quantity of a process by the medians of the four quarters of its life, and whether it is more in the last than
+    in the second; `hours` lie between these two.
+    """
 
     name: str
     quantity: str
-    early: float
-    late: float
+    medians: tuple[float, ...]
     hours: float
     grows: bool
 
     def line(self) -> str:
         """For people."""
-        change = (self.late - self.early) / self.hours
-        medians = f"{self.early:10,.0f} to {self.late:10,.0f}  {change:+10,.1f} an hour"
-        return f"{self.name:8} {self.quantity:8} {medians}  {'GROWS' if self.grows else 'stays'}"
+        change = (self.medians[-1] - self.medians[1]) / self.hours
+        course = " ".join(f"{median:10,.0f}" for median in self.medians)
+        said = "GROWS" if self.grows else "stays"
+        return f"{self.name:8} {self.quantity:8} {course}  {change:+10,.1f} an hour  {said}"
 
 
 def sample(name: str, process: psutil.Process, home: Path | None, at_s: float) -> Sample | None:
@@ -87,9 +89,9 @@ def growth(samples: Iterable[Sample]) -> Iterator[Growth]:
 
 def _of_life(life: Sequence[Sample]) -> Iterator[Growth]:
     quarter = len(life) // 4
-    early, late = life[quarter : 2 * quarter], life[-quarter:]
-    hours = (late[quarter // 2].at_s - early[quarter // 2].at_s) / 3600
+    parts = [life[at * quarter : (at + 1) * quarter] for at in range(3)] + [life[-quarter:]]
+    hours = (parts[3][quarter // 2].at_s - parts[1][quarter // 2].at_s) / 3600
     for at, quantity in enumerate(("rss_kb", "fds", "threads", "wal_kb"), 3):
-        before, after = (median(astuple(one)[at] for one in part) for part in (early, late))
-        more = MORE.get(quantity, RSS_SHARE * before)
-        yield Growth(life[0].name, quantity, before, after, hours, after - before > more)
+        medians = tuple(median(astuple(one)[at] for one in part) for part in parts)
+        more = MORE.get(quantity, RSS_SHARE * medians[1])
+        yield Growth(life[0].name, quantity, medians, hours, medians[3] - medians[1] > more)

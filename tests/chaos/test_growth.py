@@ -40,5 +40,5 @@ def test_the_rate_is_by_the_hour() -> None:
     (rss,) = (
         one for one in growth([replace(one, rss_kb=int(3 * one.at_s)) for one in FLAT]) if one.quantity == "rss_kb"
     )
-    assert rss == Growth("e1", "rss_kb", rss.early, rss.late, rss.hours, grows=True)
-    assert (rss.late - rss.early) / rss.hours == pytest.approx(3 * 3600)
+    assert rss == Growth("e1", "rss_kb", rss.medians, rss.hours, grows=True)
+    assert (rss.medians[3] - rss.medians[1]) / rss.hours == pytest.approx(3 * 3600)
