@@ -8,10 +8,9 @@ import polars as pl
 
 from pipeline.analyses.curve import temps_in, with_cells_in_short
 from pipeline.analyses.extremes import coldest, fastest_change, warmest
-from pipeline.limits import Limits
+from pipeline.limits import HOUR, Limits
 from pipeline.quality import Quality
 
-HOUR_MS = 3_600_000
 PACED = 4
 """Steps of an hour that tell its pace."""
 
@@ -38,7 +37,7 @@ def doubts(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
 
 def _paces(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     """RATE by unit. Readings that are missing leave an hour's median as it is."""
-    hours = rows.group_by("unit", hour=pl.col("ts") // HOUR_MS).agg(
+    hours = rows.group_by("unit", hour=pl.col("ts") // HOUR).agg(
         pace=pl.col("dt_ms").median(), n=pl.col("dt_ms").count()
     )
     pace = pl.col("pace").filter(pl.col("n") >= PACED)
@@ -74,7 +73,7 @@ def _contradicts(limits: Limits) -> pl.Expr:
 def _bins(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     """I_ZERO and COUNTED by unit, from bins of five minutes."""
     d = limits.doubts
-    hours = pl.min_horizontal(pl.col("dt_ms").fill_null(0), limits.late * pl.col("period_ms")) / HOUR_MS
+    hours = pl.min_horizontal(pl.col("dt_ms").fill_null(0), limits.late * pl.col("period_ms")) / HOUR
     packed = rows.group_by("unit", bin=pl.col("ts") // d.bin_ms).agg(
         *_ends("voltage_mv", "mean"),
         i=pl.col("current_ma").abs().max(),

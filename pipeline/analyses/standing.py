@@ -5,10 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from pipeline.analyses.curve import cells_in
-from pipeline.limits import Limits
+from pipeline.limits import HOUR, Limits
 from pipeline.quality import Quality
 
-HOUR_MS = 3_600_000
 MOVES = 0.02
 """Change of the current, a share of the capacity in A: 0.5 mV and more of a sound cell, so that of a handful one at
 least shows it, whatever the size of the module."""
@@ -26,7 +25,7 @@ def standing(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
     current that is the same too, or moves by MOVES, or brings PASSES: on a flat curve cells may well stand under a
     small one that only flickers.
     """
-    hours = pl.min_horizontal("dt_ms", limits.late * pl.col("period_ms")).fill_null(0) / HOUR_MS
+    hours = pl.min_horizontal("dt_ms", limits.late * pl.col("period_ms")).fill_null(0) / HOUR
     counted = rows.with_columns(
         full=pl.coalesce("full_mah", pl.lit(limits.full_mah)),
         moved=(pl.col("current_ma") * hours).fill_null(0.0).cum_sum(),

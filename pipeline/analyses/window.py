@@ -7,9 +7,7 @@ import polars as pl
 from pipeline.analyses.curve import cells_in, highest_mv, lowest_mv, mean_mv, temps_in
 from pipeline.analyses.extremes import coldest, fastest_change, place_of, warmest
 from pipeline.analyses.steps import change
-from pipeline.limits import Limits
-
-HOUR_MS = 3_600_000
+from pipeline.limits import HOUR, Limits
 
 
 def window(rows: pl.LazyFrame, sessions: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
@@ -83,6 +81,6 @@ def _numbers() -> tuple[pl.Expr, ...]:
         pl.col("soc_pm").filter(ts <= pl.col("start")).last(),
         pl.col("full_mah").max(),
         pl.col("dt_ms").max().alias("gap_ms"),
-        ((pl.col("start").first() - quiet_since.last()) / HOUR_MS).alias("idle_h"),
+        ((pl.col("start").first() - quiet_since.last()) / HOUR).alias("idle_h"),
         pl.len().alias("n"),
     )

@@ -212,9 +212,8 @@ def write(handle: DeltaTable, rows: Any, properties: WriterProperties, **how: An
 
 def properties(table: str, *, level: int) -> WriterProperties:
     """How a table's columns are packed; level 1 for speed, 3 for keeping."""
-    packed = ColumnProperties(encoding="DELTA_BINARY_PACKED", dictionary_enabled=False)
-    integers = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
-    columns = {name: packed for name, kind in TABLES[table].items() if kind in integers}
+    packed = ColumnProperties(encoding=parquet.PACKED, dictionary_enabled=False)
+    columns = dict.fromkeys(parquet.integers(TABLES[table]), packed)
     return WriterProperties(compression="ZSTD", compression_level=level, column_properties=columns)
 
 

@@ -7,10 +7,11 @@ for that, however few rows there are (tests/bench/storing.py).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from time import time_ns
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import polars as pl
@@ -19,16 +20,21 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
 from deltalake.transaction import AddAction, RemoveAction
 
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 TOLD = ("ts", "unit")
 """Columns whose smallest and largest value stand in the log: of a hundred few are worth it in every commit."""
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+PACKED: Final = "DELTA_BINARY_PACKED"
 _ARROW = pl.CompatLevel.oldest()
 
 
 def arrow(frame: pl.DataFrame) -> pa.Table:
     """A frame in types that Delta knows."""
     return frame.to_arrow(compat_level=_ARROW)
+
+
+def integers(kinds: Mapping[str, Any]) -> list[str]:
+    """Columns that are packed as differences, not by a dictionary: of readings that takes the least room."""
+    return [name for name, kind in kinds.items() if kind.is_integer()]
 
 
 def fits(handle: DeltaTable, frame: pl.DataFrame) -> bool:
@@ -57,14 +63,14 @@ def _written(root: Path, day: dict[str, date | None], told: pl.DataFrame) -> Add
     folder = root.joinpath(*(f"{name}={value}" for name, value in day.items()))
     folder.mkdir(exist_ok=True)
     file = folder / f"part-{uuid4()}.zstd.parquet"
-    integers = {name: "DELTA_BINARY_PACKED" for name, kind in rows.schema.items() if kind in _INTEGERS}
+    packed = integers(rows.schema)
     pq.write_table(
         arrow(rows),
         file,
         compression="zstd",
         compression_level=1,
-        use_dictionary=[name for name in rows.columns if name not in integers],
-        column_encoding=integers,
+        use_dictionary=[name for name in rows.columns if name not in packed],
+        column_encoding=dict.fromkeys(packed, PACKED),
         write_statistics=[name for name in TOLD if name in rows.columns],
     )
     place = {name: None if value is None else str(value) for name, value in day.items()}

@@ -35,7 +35,7 @@ class EdgePoints:
     def __init__(self, sink: InfluxSink, edges: Edges, letters: DeadLetters, state: Path) -> None:
         self._writer, self._edges, self._letters, self._name = sink.writer, edges, letters, sink.name
         self._state = state
-        self._sites = {name: site for name, site in sink.sites.items() if sink.installer in (None, site.installer)}
+        self._sites = sink.sites
         self._said: dict[str, int] = {}
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="edge points", daemon=True)

@@ -21,7 +21,6 @@ import polars as pl
 
 from cellherd.clock import SystemClock
 from cellherd.secrecy import begin_log
-from cellherd.settings import Site
 from pipeline.edges import Edge, Edges
 from pipeline.journal.deadletters import DeadLetters
 from pipeline.journal.entry import Dead, Entry
@@ -59,12 +58,12 @@ def main() -> None:
 
 def influx_sinks(task: Task, letters: DeadLetters) -> list[InfluxSink]:
     """One for all, or one for each installer that has sites: then nobody waits for another one's bucket."""
-    sites, found = _sites(task), []
+    found = []
     for share in shares(task.config):
         name = f"influx-{share.installer}" if share.installer else "influx"
         writer = InfluxWriter(share.settings, partial(_keep, letters, name))
         progress = task.state / f"{name}.{task.series}.position"
-        found.append(InfluxSink(writer, sites, progress, name, share.installer))
+        found.append(InfluxSink(writer, share.sites, progress, name, share.installer))
     return found
 
 
@@ -115,12 +114,11 @@ def _live(task: Task, archive: Archive, influx: Sequence[InfluxSink]) -> LiveSin
 
 def _faults(sink: InfluxSink) -> Outlet:
     """Events to InfluxDB's `fault`, those of one installer's sites where each has a bucket."""
-    sites = {name: site for name, site in sink.sites.items() if sink.installer in {None, site.installer}}
 
     def outlet(_batch: int, events: pl.DataFrame) -> None:
-        theirs = events.filter(pl.col("site").is_in(list(sites)))
+        theirs = events.filter(pl.col("site").is_in(list(sink.sites)))
         if not theirs.is_empty():
-            sink.writer.write(sink.writer.settings.bucket, fault_lines(theirs, sites))
+            sink.writer.write(sink.writer.settings.bucket, fault_lines(theirs, sink.sites))
 
     return outlet
 
@@ -163,10 +161,6 @@ def _alone(task: Task) -> Iterator[None]:
 
 def _keep(letters: DeadLetters, store: str, line: bytes, reason: str) -> None:
     letters.put([Dead(Entry(store, line, time_ns() // 1_000_000, "", ""), "rejected", reason)])
-
-
-def _sites(task: Task) -> dict[str, Site]:
-    return {site.id: site for site in task.config.site}
 
 
 if __name__ == "__main__":

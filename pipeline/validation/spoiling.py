@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline.limits import HOUR
 from pipeline.quality import Quality
 from pipeline.schema import CELL_COLUMNS, TEMP_COLUMNS, Schema
 from pipeline.simulation.fleet import Day
@@ -23,7 +24,6 @@ from pipeline.simulation.seeds import stream
 
 SPOILT: Schema = {"site": pl.String, "unit": pl.String, "day": pl.Date, "bit": pl.String, "shows": pl.Boolean}
 """Truth: a spoilt day of a module, and whether its bit is asked for on it."""
-HOUR_MS = 3_600_000
 SHARE = 0.8
 """Of the days of a module that is spoilt by the day."""
 ZERO_A, ASKED_MA, SETTLED = (0.35, 1.5), 350.0, 7
@@ -82,7 +82,7 @@ def counter_stands(piece: Piece) -> tuple[pl.DataFrame, bool]:
     """The state of charge stands; asked for where 6 % of the capacity went in or out meanwhile. Where it stands at
     full or empty, where a quarter of it left that end: sound ones hold to it for a while.
     """
-    passed, still = np.cumsum(piece.current_ma) * piece.period_ms / HOUR_MS, piece.still("soc_pm", "remaining_mah")
+    passed, still = np.cumsum(piece.current_ma) * piece.period_ms / HOUR, piece.still("soc_pm", "remaining_mah")
     away = {1000: passed.max() - passed[-1], 0: passed[-1] - passed.min()}.get(still["soc_pm"] or 0)
     far = np.ptp(passed) > 0.06 * piece.full_mah if away is None else away > 0.25 * piece.full_mah
     return piece.told(**still), bool(far)
@@ -169,7 +169,7 @@ def pace_changes(piece: Piece) -> tuple[pl.DataFrame, bool]:
     """
     most = max(3, min(20, round(900_000 / piece.period_ms)))
     kept = np.arange(piece.rows.height) % int(piece.draw.integers(3, most + 1)) == 0
-    hours = np.array([piece.within.sum(), (~piece.within).sum()]) * piece.period_ms / HOUR_MS
+    hours = np.array([piece.within.sum(), (~piece.within).sum()]) * piece.period_ms / HOUR
     return piece.rows.filter(pl.Series(~piece.within | kept)), bool(hours.min() >= 2)
 
 
@@ -228,7 +228,7 @@ def spoilt(days: Iterable[Day], plan: FleetPlan) -> Iterator[Day]:
 
 def _spoilt_day(rows: pl.DataFrame, draw: Draw, one: Daily) -> tuple[pl.DataFrame, dict[str, object]]:
     ts = rows["ts"].to_numpy()
-    begin, long = draw.uniform(ts[0], ts[-1]), draw.uniform(*one.hours) * HOUR_MS
+    begin, long = draw.uniform(ts[0], ts[-1]), draw.uniform(*one.hours) * HOUR
     begin = max(float(ts[0]), min(begin, ts[-1] - long))
     within = (ts >= begin) & (ts < begin + long)
     within[np.searchsorted(ts, begin)] = True
