@@ -12,6 +12,7 @@ import typer
 from cellherd.config import load_edge
 from cellherd.paths import default_state
 from cellherd.secrecy import begin_log
+from cellherd.signals import sets
 
 
 def run(
@@ -34,6 +35,5 @@ def run(
     loaded = load_edge(config)
     begin_log("%(asctime)s %(levelname)s %(message)s")
     stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    sets(stop, signal.SIGTERM, signal.SIGINT)
     run_edge(loaded, state or default_state(), stop)

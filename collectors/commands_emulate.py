@@ -18,6 +18,7 @@ import typer
 
 from cellherd.clock import Clock, SystemClock
 from cellherd.reading import as_row
+from cellherd.signals import sets
 from collectors.emulators import fleet, site
 from collectors.entries import About, Entry
 from collectors.outbox import Outbox
@@ -46,8 +47,7 @@ def emulate(  # noqa: PLR0913, PLR0917 - each parameter is an option that a pers
     Example: cellherd edge emulate barn.toml --out emulated --history-hours 48
     """
     stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    sets(stop, signal.SIGTERM, signal.SIGINT)
     spec, clock = site.load(file), SystemClock()
     state = out / "state"
     state.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from cellherd.config import load_fleet
 from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from cellherd.secrecy import begin_log
+from cellherd.signals import sets
 from pipeline.journal.deadletters import DeadLetters, Letter
 from pipeline.storing.storeroom import LOG_FORMAT
 
@@ -40,11 +41,10 @@ def ingest_run(
 
     begin_log(LOG_FORMAT)
     stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    sets(stop, signal.SIGTERM, signal.SIGINT)
     loaded, home = load_fleet(config), state or default_state()
     registry = Registry(config, home, loaded)
-    signal.signal(signal.SIGHUP, lambda *_: registry.asked.set())
+    sets(registry.asked, signal.SIGHUP)
     run(loaded, home, stop, registry)
 
 

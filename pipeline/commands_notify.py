@@ -13,6 +13,7 @@ import typer
 
 from cellherd.config import FleetConfig, load_fleet
 from cellherd.paths import default_state
+from cellherd.signals import sets
 from pipeline.storing.storeroom import LOG_FORMAT
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ def run(
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    sets(stop, signal.SIGTERM, signal.SIGINT)
     fleet, folder = load_fleet(config), state or default_state()
     easel = Easel(fleet, partial(_archive, fleet, folder))
     draws = [easel.warm] if fleet.telegram or fleet.mail else []  # programs get no pictures

@@ -14,6 +14,7 @@ from cellherd.config import load_fleet, read_secret
 from cellherd.errors import CellherdError
 from cellherd.paths import default_state
 from cellherd.secrecy import begin_log
+from cellherd.signals import sets
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -54,8 +55,7 @@ def _serve(config: Path, state: Path, listen: tuple[str, int], login: tuple[str,
     keeper.start()
     typer.echo(f"http://{listen[0]}:{server.port}/ shows the fleet; Ctrl-C ends it.")
     over = Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: over.set())
+    sets(over, signal.SIGTERM, signal.SIGINT)
     over.wait()
     server.stop()
     keeper.stop()

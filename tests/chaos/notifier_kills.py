@@ -26,6 +26,7 @@ from typing import Any
 
 from cellherd import failpoint
 from cellherd.config import FleetConfig
+from cellherd.signals import sets
 from pipeline.alerts import ledger
 from pipeline.alerts.service import run
 from pipeline.live.events import Event, Phase
@@ -114,7 +115,7 @@ def notifier(config: FleetConfig, state: Path, point: str, passing: int, ready: 
     """The process: tells people until it is killed, or asked to end, which it can be from `ready` on."""
     failpoint._KILL_AT, failpoint._left = point, passing  # read at import, which came before the fork
     stop = Signal()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    sets(stop, signal.SIGTERM)
     if ready:
         ready.set()
     run(config, state, stop)

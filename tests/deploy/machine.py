@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -33,7 +33,7 @@ class Machine:
         own = programs / "cellherd"
         own.write_text(f'#!/bin/sh\nPYTHONPATH="{root}" exec "{sys.executable}" -m cellherd "$@"\n')
         own.chmod(0o755)
-        self.env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **self.env}
+        self.env = {**os.environ, "PYTHONFAULTHANDLER": "1", "PATH": f"{programs}:{os.environ['PATH']}", **self.env}
 
     def run(self, line: str, said: str = "") -> str:
         """A shell line to its end, `said` typed in; its output. Fails the test where the line fails."""
@@ -65,20 +65,21 @@ class Machine:
         while not ready():
             ended = [line for line, process in self.running.items() if process.poll() is not None]
             if ended or monotonic() > deadline:
-                logs = "\n".join(path.read_text(errors="replace")[-800:] for path in self.folder.glob("service-*.log"))
-                pytest.fail(f"{what}: not so; ended: {ended}\n{logs}")
+                pytest.fail(f"{what}: not so; ended: {ended}\n{self.words()}")
             Event().wait(0.2)
 
     def end(self, line: str) -> None:
-        """Stop a service as systemd and Docker do."""
+        """Stop a service as systemd and Docker do; one that does not end says in its log where its threads stand."""
         process = self.running.pop(line)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for number in (signal.SIGTERM, signal.SIGABRT, signal.SIGKILL):
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(40)
+
+    def words(self) -> str:
+        """The last words of every service."""
+        return "\n".join(path.read_text(errors="replace")[-3000:] for path in self.folder.glob("service-*.log"))
 
 
 @contextmanager

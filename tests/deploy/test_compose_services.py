@@ -110,7 +110,7 @@ def test_each_of_our_services_gets_well_by_its_own_check(host: Machine, swaps: S
     for line in reversed(list(host.running)):
         process = host.running[line]
         host.end(line)
-        assert process.returncode in (0, -15), line
+        assert process.returncode in (0, -15), f"{line}\n{host.words()}"
 
 
 def _well(check: list[str], host: Machine) -> bool:
