@@ -34,6 +34,7 @@ class BufferedSocket:
 
     def __init__(self, plain: Any) -> None:
         self._plain = plain
+        self._room = memoryview(bytearray(PIECE))
         self._in = b""
         self._at = self._given = 0
         """What was taken out already, and up to where `recv` may take."""
@@ -41,15 +42,20 @@ class BufferedSocket:
         self._out = bytearray()
 
     def fill(self) -> None:
-        """Read what the kernel has, at most a piece. An end of the line shows in `others` and `recv`."""
+        """Read what the kernel has, at most a piece. An end of the line shows in `others` and `recv`.
+
+        Always into the same room: a piece made for each read and cut short afterwards leaves the heap of this thread in
+        fragments that no later piece fits into, and the process grows (docs/reliability.md).
+        """
         try:
-            piece = self._plain.recv(PIECE)
+            size = self._plain.recv_into(self._room)
         except _NOTHING_YET:
             return
         except OSError:  # it is gone: the next recv says it again, or says the end
-            piece = b""
-        self._ended = not piece
-        self._in, self._given, self._at = self._in[self._at :] + piece, self._given - self._at, 0
+            size = 0
+        self._ended = not size
+        self._in = b"".join((self._in[self._at :], self._room[:size]))
+        self._given, self._at = self._given - self._at, 0
 
     def publishes(self) -> list[Publish]:
         """All whole PUBLISH packets up to the first packet of another kind, of a higher QoS than 1, or cut short."""

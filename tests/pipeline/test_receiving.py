@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 import struct
+import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest.buffered_socket import BufferedSocket, Publish
+from pipeline.ingest.buffered_socket import PIECE, BufferedSocket, Publish
 
 PINGRESP, SUBACK = b"\xd0\x00", b"\x90\x03\x00\x01\x01"
 
@@ -37,15 +38,13 @@ class Plain:
 
     pieces: list[bytes]
     ends: bool = False
-    asked: list[int] = field(default_factory=list)
 
-    def recv(self, size: int) -> bytes:
-        self.asked.append(size)
-        if self.pieces:
-            return self.pieces.pop(0)
-        if self.ends:
-            return b""
-        raise BlockingIOError
+    def recv_into(self, room: memoryview) -> int:
+        if not self.pieces and not self.ends:
+            raise BlockingIOError
+        piece = self.pieces.pop(0) if self.pieces else b""
+        room[: len(piece)] = piece
+        return len(piece)
 
 
 def whole_packet(line: BufferedSocket) -> bytes:
@@ -126,3 +125,19 @@ def test_a_line_that_breaks_is_an_end() -> None:
     with pytest.raises(BlockingIOError):
         BufferedSocket(Plain([])).recv(1)
     line.close()
+
+
+def test_a_read_takes_no_more_memory_than_what_came() -> None:
+    """A new piece for each read left holes in the thread's heap: 80 kB became 6 MB within 24,000 messages."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    line = BufferedSocket(ours)
+    theirs.sendall(packet(Publish(b"t", b"x" * 500, 1, 1)))
+    tracemalloc.start()
+    line.fill()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(line.publishes()) == 1
+    assert most < PIECE // 16
+    line.close()
+    theirs.close()
