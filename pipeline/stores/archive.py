@@ -6,8 +6,9 @@ lets a version in twice and never fsyncs: both are seen to here. One writer appe
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -33,6 +34,7 @@ from pipeline.stores import parquet
 from pipeline.stores.durable import LOOKED_AT, mend, sync_checkpoint, sync_commits, sync_folders
 from pipeline.stores.errors import StoreAway
 from pipeline.stores.parquet import NO_HOOKS, arrow
+from pipeline.stores.tail import Mark, Tail, sweep
 
 Days: TypeAlias = tuple[date, date]
 Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
@@ -41,6 +43,7 @@ Where: TypeAlias = Mapping[str, str | date | tuple[str, ...] | None]
 _TRIES = 5
 _CHECKPOINT = LOOKED_AT
 """Commits from one checkpoint to the next."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -49,25 +52,58 @@ class Archive:
 
     uri: str
     _handles: dict[str, DeltaTable] = field(default_factory=dict, repr=False)
+    _tails: dict[str, Tail] = field(default_factory=dict, repr=False)
 
     def append(self, table: str, frame: pl.DataFrame, *, app_id: str, version: int) -> None:
         """Add rows durably, unless this version of the app, or a later one, is there already.
 
         Raises StoreAway if the store cannot take them now.
         """
-        mark = CommitProperties(app_transactions=[Transaction(app_id, version)])
+        tail = self._tails.pop(table, None)
+        if tail is not None and self._added(table, tail, frame, (app_id, version)):
+            self._tails[table] = tail
+            return
 
         def commit(handle: DeltaTable) -> None:
             if (handle.transaction_version(app_id) or 0) < version:
-                self._add(handle, table, frame, mark)
+                self._write(table, handle, frame, (app_id, version))
 
         self._commit(table, commit)
+        fresh = self._tail(table, self._handles[table], frame, {app_id, *(tail.apps if tail else ())})
+        if fresh is not None:
+            self._tails[table] = fresh
+            del self._handles[table]  # it holds all that the table holds, and more with each commit
 
-    def _add(self, handle: DeltaTable, table: str, frame: pl.DataFrame, mark: CommitProperties) -> None:
-        if "://" not in self.uri and parquet.fits(handle, frame):
-            parquet.append(Path(self._place(table)), handle, frame, mark)
+    def _added(self, table: str, tail: Tail, frame: pl.DataFrame, mark: Mark) -> bool:
+        """Whether the rows are there now; False where deltalake has to look first."""
+        app_id, version = mark
+        if app_id not in tail.apps or not parquet.fits(tail.schema, frame):
+            return False
+        if tail.apps[app_id] >= version:
+            return True
+        first = tail.number + 1
+        try:
+            tail.commit(parquet.written(tail.root, frame, tail.partition), mark)
+            failpoint("archive-committed")
+            self._flush(table, tail, first)
+        except (DeltaError, OSError) as error:
+            log.info("%s: looking at the log anew: %s", tail.root, error)
+            return False
+        return True
+
+    def _write(self, table: str, handle: DeltaTable, frame: pl.DataFrame, mark: Mark) -> None:
+        tail = self._tail(table, handle, frame)
+        if tail is not None:
+            tail.commit(parquet.written(tail.root, frame, tail.partition), mark)
+            handle.update_incremental()
         else:
-            write(handle, arrow(frame), properties(table, level=1), mode="append", commit_properties=mark)
+            known = CommitProperties(app_transactions=[Transaction(*mark)])
+            write(handle, arrow(frame), properties(table, level=1), mode="append", commit_properties=known)
+
+    def _tail(self, table: str, handle: DeltaTable, frame: pl.DataFrame, apps: Iterable[str] = ()) -> Tail | None:
+        """Where a table's log ends, None where deltalake has to append: not on this machine, or with other columns."""
+        fits = "://" not in self.uri and parquet.fits(handle.schema(), frame)
+        return Tail.of(Path(self._place(table)), handle, apps) if fits else None
 
     def version(self, table: str, app_id: str) -> int | None:
         """The app's last version in a table, None if it wrote none."""
@@ -155,7 +191,7 @@ class Archive:
         told = str(reason).partition("\n")[0] or type(reason).__name__
         raise StoreAway(f"archive {self._place(table)}: {told}") from reason
 
-    def _flush(self, table: str, handle: DeltaTable, first: int) -> None:
+    def _flush(self, table: str, handle: DeltaTable | Tail, first: int) -> None:
         last = handle.version()
         due = first // _CHECKPOINT < (last + 1) // _CHECKPOINT
         if due:
@@ -163,7 +199,7 @@ class Archive:
         if "://" not in self.uri:
             root = Path(self._place(table))
             # A process that died between commit and flush left its last commits to this one.
-            known = table in self._handles
+            known = table in self._handles or isinstance(handle, Tail)
             sync_commits(root, first if known else max(0, last - _CHECKPOINT), last)
             if due:
                 sync_checkpoint(root, last)
@@ -187,6 +223,7 @@ class Archive:
 
     def _mend(self, table: str) -> None:
         if "://" not in self.uri:
+            sweep(Path(self._place(table)))
             mend(Path(self._place(table)))
 
     def _open(self, table: str) -> DeltaTable:

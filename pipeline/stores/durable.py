@@ -22,12 +22,17 @@ _PARQUET = b"PAR1"
 log = logging.getLogger(__name__)
 
 
+def entry(root: Path, version: int) -> Path:
+    """The file of a commit."""
+    return root / "_delta_log" / f"{version:020}.json"
+
+
 def sync_commits(root: Path, first: int, last: int) -> None:
     """Flush the data files, log entries and folders of the commits `first`..`last` of the table in `root`.
 
     A file that is gone was compacted away and its successor is in a later commit.
     """
-    entries = [_entry(root, version) for version in range(first, last + 1)]
+    entries = [entry(root, version) for version in range(first, last + 1)]
     files = [root / path for entry in entries if entry.exists() for path in _added(entry)]
     _sync_all([*files, *entries])
 
@@ -54,7 +59,7 @@ def mend(root: Path) -> int:
     versions = sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit())
     _mend_checkpoints(folder)
     recent = versions[-LOOKED_AT:]
-    told = {version: _actions(_entry(root, version)) for version in recent}
+    told = {version: _actions(entry(root, version)) for version in recent}
     removed = {action["remove"]["path"] for actions in told.values() for action in actions or () if "remove" in action}
     torn = next(
         (v for at, v in enumerate(recent) if v != recent[0] + at or not _is_whole(root, told[v], removed)), None
@@ -63,7 +68,7 @@ def mend(root: Path) -> int:
         return 0
     taken_back = [version for version in recent if version >= torn]
     for version in reversed(taken_back):  # the last first: a crash in between leaves a log without a hole
-        _entry(root, version).rename(_entry(root, version).with_suffix(".torn"))
+        entry(root, version).rename(entry(root, version).with_suffix(".torn"))
     sync(folder)
     log.warning("%s: %d commits torn by a power cut are taken back, from %d on", root, len(taken_back), torn)
     return len(taken_back)
@@ -95,10 +100,6 @@ def _mend_checkpoints(folder: Path) -> None:
             path.unlink(missing_ok=True)
         sync(folder)
         log.warning("%s: a checkpoint torn by a power cut is thrown away", folder)
-
-
-def _entry(root: Path, version: int) -> Path:
-    return root / "_delta_log" / f"{version:020}.json"
 
 
 def _actions(entry: Path) -> list[dict[str, Any]] | None:

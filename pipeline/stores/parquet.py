@@ -1,13 +1,13 @@
 """Rows into a local Delta table by Arrow's Parquet writer, which takes a third of deltalake's time for a segment.
 
-deltalake makes the commit all the same. Its own writer sets up each of a hundred columns anew, and clears the memory
-for that, however few rows there are (tests/bench/storing.py).
+deltalake's own writer sets up each of a hundred columns anew, and clears the memory for that, however few rows there
+are (tests/bench/storing.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from time import time_ns
@@ -17,8 +17,7 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake import PostCommitHookProperties, Schema
 
 TOLD = ("ts", "unit")
 """Columns whose smallest and largest value stand in the log: of a hundred few are worth it in every commit."""
@@ -37,28 +36,21 @@ def integers(kinds: Mapping[str, Any]) -> list[str]:
     return [name for name, kind in kinds.items() if kind.is_integer()]
 
 
-def fits(handle: DeltaTable, frame: pl.DataFrame) -> bool:
+def fits(schema: Schema, frame: pl.DataFrame) -> bool:
     """Whether a frame has exactly the columns of a table, so that nothing has to be compared or cast."""
-    return bool(handle.schema() == Schema.from_arrow(arrow(frame.clear()).schema))
+    return bool(schema == Schema.from_arrow(arrow(frame.clear()).schema))
 
 
-def append(root: Path, handle: DeltaTable, frame: pl.DataFrame, mark: CommitProperties) -> None:
-    """Write a frame that fits the table in `root`, a file for each `date`, and commit. Raises DeltaError or OSError.
+def written(root: Path, frame: pl.DataFrame, partition: Sequence[str]) -> list[dict[str, Any]]:
+    """Write a frame that fits the table in `root`, a file for each partition; what the log's `add` says of each.
 
-    As with deltalake's own writer nothing is on the disk for certain yet.
+    As with deltalake's own writer nothing is on the disk for certain yet. Raises OSError if the disk refuses.
     """
-    partition = ["date"] if "date" in frame.columns else []
     days = frame.partition_by(partition, as_dict=True) if partition else {(): frame}
-    added: list[AddAction | RemoveAction] = [
-        _written(root, dict(zip(partition, day, strict=True)), rows) for day, rows in days.items() if len(rows)
-    ]
-    handle.create_write_transaction(
-        added, "append", handle.schema(), partition, commit_properties=mark, post_commithook_properties=NO_HOOKS
-    )
-    handle.update_incremental()
+    return [_file(root, dict(zip(partition, day, strict=True)), rows) for day, rows in days.items() if len(rows)]
 
 
-def _written(root: Path, day: dict[str, date | None], told: pl.DataFrame) -> AddAction:
+def _file(root: Path, day: dict[str, date | None], told: pl.DataFrame) -> dict[str, Any]:
     rows = told.drop(day)
     folder = root.joinpath(*(f"{name}={value}" for name, value in day.items()))
     folder.mkdir(exist_ok=True)
@@ -73,9 +65,14 @@ def _written(root: Path, day: dict[str, date | None], told: pl.DataFrame) -> Add
         column_encoding=dict.fromkeys(packed, PACKED),
         write_statistics=[name for name in TOLD if name in rows.columns],
     )
-    place = {name: None if value is None else str(value) for name, value in day.items()}
-    size, now = file.stat().st_size, time_ns() // 1_000_000
-    return AddAction(str(file.relative_to(root)), size, place, now, data_change=True, stats=json.dumps(_stats(rows)))
+    return {
+        "path": str(file.relative_to(root)),
+        "partitionValues": {name: None if value is None else str(value) for name, value in day.items()},
+        "size": file.stat().st_size,
+        "modificationTime": time_ns() // 1_000_000,
+        "dataChange": True,
+        "stats": json.dumps(_stats(rows)),
+    }
 
 
 def _stats(rows: pl.DataFrame) -> dict[str, Any]:
