@@ -77,7 +77,7 @@ class Archive:
     def _added(self, table: str, tail: Tail, frame: pl.DataFrame, mark: Mark) -> bool:
         """Whether the rows are there now; False where deltalake has to look first."""
         app_id, version = mark
-        if app_id not in tail.apps or not parquet.fits(tail.schema, frame):
+        if app_id not in tail.apps or not tail.there() or not parquet.fits(tail.schema, frame):
             return False
         if tail.apps[app_id] >= version:
             return True

@@ -54,8 +54,6 @@ class Tail:
         no longer knows then where the log ends.
         """
         app_id, version = mark
-        if not entry(self.root, self.number).exists():
-            raise FileNotFoundError(f"{self.root}: commit {self.number} is gone")
         mode = {"mode": "Append", "partitionBy": json.dumps(self.partition)}
         info = {"timestamp": time_ns() // 1_000_000, "operation": "WRITE", "operationParameters": mode}
         actions = [{"commitInfo": info}, *({"add": file} for file in added)]
@@ -68,6 +66,10 @@ class Tail:
             made.unlink(missing_ok=True)
         self.number += 1
         self.apps[app_id] = version
+
+    def there(self) -> bool:
+        """Whether the last commit is still there; the table may have been put aside or cleared up."""
+        return entry(self.root, self.number).exists()
 
     def version(self) -> int:
         """The last commit."""
