@@ -43,6 +43,24 @@ def test_what_goes_in_comes_out(archive: Archive, frame: pl.DataFrame) -> None:
     assert_frame_equal(found.sort("unit", "seq"), frame.sort("unit", "seq"))
 
 
+@pytest.mark.parametrize("column", ["ts", "arrival_ts"])
+def test_who_asks_for_news_opens_no_file_of_before(archive: Archive, frame: pl.DataFrame, column: str) -> None:
+    for version in (1, 2, 3):
+        hours = 3_600_000 * version
+        moved = frame.with_columns(pl.col("ts") + hours, pl.col("arrival_ts") + hours)
+        archive.append("reading", moved, app_id="ingest", version=version)
+    news = archive.scan("reading").filter(pl.col(column) > pl.lit(moved[column].min()) - 1).select(column)
+    before = [file for file in DeltaTable(f"{archive.uri}/reading").file_uris() if _latest(file) < moved["ts"].min()]
+    assert len(before) == 2
+    for file in before:
+        Path(file.removeprefix("file://")).unlink()
+    assert len(news.collect()) == len(frame)
+
+
+def _latest(file: str) -> int:
+    return int(pl.read_parquet(file)["ts"].max())  # type: ignore[arg-type]
+
+
 def test_rows_that_fit_are_stored_as_deltalake_itself_stores_them(
     tmp_path: Path, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
