@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from cellherd.clock import SystemClock
 from cellherd.config import FleetConfig, load_fleet
-from pipeline.nightly.chores import daily
+from pipeline.nightly.chores import daily, gathered
 from pipeline.nightly.diary import Diary
 from pipeline.nightly.morning import to_influx, to_people
 from pipeline.nightly.nights import Shift, look, work
@@ -28,6 +28,7 @@ def owed_nights(config: Path, state: Path) -> int:
     """Work through every night that is owed; gives the number of findings. What fails stays owed."""
     fleet = load_fleet(config)
     with _shift(fleet, state) as shift:
+        gathered(archive_of(fleet, state), shift.diary, shift.clock)
         owed = look(shift, sites_of(fleet))
     days = sorted({entry.day for entry in owed})
     found = sum(one_day(config, state, day, [entry.site.id for entry in owed if entry.day == day]) for day in days)

@@ -1,4 +1,4 @@
-"""What the night does once a day beside its analyses: the archive is brought into order."""
+"""What the night does beside its analyses: the archive is brought into order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from cellherd.clock import Clock
 from cellherd.settings import ArchiveStore
-from pipeline.nightly.diary import Diary
+from pipeline.nightly.diary import Busy, Diary
 from pipeline.stores.archive import Archive
 from pipeline.stores.errors import StoreAway
-from pipeline.stores.upkeep import Progress, Tally, upkeep
+from pipeline.stores.upkeep import Progress, Tally, gather, upkeep
 
 UPKEEP = "archive upkeep"
 log = logging.getLogger(__name__)
@@ -30,6 +30,15 @@ def daily(archive: Archive, keep: ArchiveStore, diary: Diary, clock: Clock) -> T
         log.warning("the archive's upkeep has to wait: %s", error)
         return None
     return tally
+
+
+def gathered(archive: Archive, diary: Diary, clock: Clock) -> None:
+    """Small files put together before the night reads them; where that cannot be now, it reads them as they are."""
+    try:
+        with diary.working(clock.wall()):
+            gather(archive)
+    except (Busy, StoreAway) as error:
+        log.info("small files of the archive stay as they are for now: %s", error)
 
 
 def kept(

@@ -22,7 +22,7 @@ from cellherd.settings import FleetConfig
 from pipeline.alerts import Delivered
 from pipeline.days import date_at
 from pipeline.live.history import late
-from pipeline.nightly.chores import daily
+from pipeline.nightly.chores import daily, gathered
 from pipeline.nightly.diary import Diary
 from pipeline.nightly.explain import explained
 from pipeline.nightly.morning import to_influx, to_people
@@ -57,6 +57,8 @@ def run(asked: Asked, config: Path, state: Path | None) -> None:
         )
         return
     with _shift(store, folder, to_influx(fleet)) as shift:
+        if asked.due:
+            gathered(store, shift.diary, shift.clock)
         owed = look(shift, sites) if asked.due else [Owed(s, wanted or _yesterday(s), "new") for s in sites]
         nights = list(work(shift, owed))
         late(fleet, folder)

@@ -31,6 +31,12 @@ FORGET_HOURS = 48
 """Files that no version needs any more, and old log entries, are kept so long for whoever still reads them."""
 MANY_FILES = 16
 """Files above which a table without days is gathered into one."""
+SMALL_FILES = 256
+"""Files of a day above which they are gathered: a commit every few seconds makes 17,000 in a day, and each costs
+whoever reads the day about a millisecond.
+"""
+GATHERED = 2**25
+"""Bytes up to which files are put together; one of that size is not written again."""
 _RETENTION = {
     "delta.logRetentionDuration": f"interval {FORGET_HOURS} hours",
     "delta.deletedFileRetentionDuration": f"interval {FORGET_HOURS} hours",
@@ -89,6 +95,29 @@ def upkeep(archive: Archive, today: date, keep: ArchiveStore, progress: Progress
             progress(f"{table}: old files")
             _tidy(archive, table)
     return tally
+
+
+def gather(archive: Archive) -> int:
+    """Put a day's small files together, as they lie, where they are many; its compaction comes when it is over.
+
+    Returns of how many days of tables. Raises StoreAway if the store cannot be changed now.
+    """
+    gathered = 0
+    for table in sorted(PARTITIONED):
+        for day in [day for day, files in archive.days(table).items() if files > SMALL_FILES]:
+            archive.change(table, partial(_gather, table=table, day=day))
+            gathered += 1
+    return gathered
+
+
+def _gather(handle: DeltaTable, table: str, day: date) -> None:
+    handle.update_incremental()
+    handle.optimize.compact(
+        partition_filters=[("date", "=", str(day))],
+        target_size=GATHERED,
+        writer_properties=properties(table, level=1),
+        post_commithook_properties=NO_HOOKS,
+    )
 
 
 def compact(archive: Archive, table: str, day: date) -> None:

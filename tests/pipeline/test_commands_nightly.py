@@ -6,10 +6,12 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
+from cellherd.clock import SystemClock
 from cellherd.errors import CellherdError
 from cellherd.faults import catalogue
 from pipeline.commands_flows import serve
 from pipeline.commands_nightly import nightly
+from pipeline.nightly.diary import Diary
 from pipeline.stores.archive import Archive
 from tests.pipeline.fleets import MINUTE, frame, reading
 
@@ -76,6 +78,23 @@ def test_nothing_is_owed_where_nothing_came(place: Path) -> None:
     (place / "empty" / "fleet.toml").write_text(FLEET)
     result = run(place / "empty", "--due")
     assert (result.exit_code, result.stdout) == (0, "nothing is owed\n")
+
+
+@pytest.mark.parametrize(("busy", "files"), [(False, 1), (True, 3)])
+def test_a_look_at_what_is_owed_puts_a_days_small_files_together(
+    place: Path, monkeypatch: pytest.MonkeyPatch, busy: bool, files: int
+) -> None:
+    monkeypatch.setattr("pipeline.stores.upkeep.SMALL_FILES", 2)
+    monkeypatch.setattr("pipeline.nightly.on_demand.daily", lambda *_: None)  # it would compact the day, long over
+    archive = Archive(str(place / "archive"))
+    for version in (2, 3):
+        archive.append("reading", frame([reading(version * MINUTE)]), app_id="ingest", version=version)
+    other = Diary(place / "nightly.db")
+    if busy:
+        other.keep(SystemClock().wall())
+    assert run(place, "--due").exit_code == int(busy), "another one at work is told"
+    other.close()
+    assert list(archive.days("reading").values()) == [files]
 
 
 def test_serving_flows_without_a_server_is_refused_for_it_would_never_run(

@@ -26,7 +26,7 @@ from pipeline.schema import READING_60S, TABLES
 from pipeline.stores.archive import Archive
 from pipeline.stores.durable import mend
 from pipeline.stores.minutes import minutes
-from pipeline.stores.upkeep import FORGET_HOURS, compact, held, thin, upkeep
+from pipeline.stores.upkeep import FORGET_HOURS, compact, gather, held, thin, upkeep
 from tests.pipeline.fleets import DAY, MINUTE, frame, reading
 from tests.pipeline.messages import entries
 
@@ -68,6 +68,33 @@ def test_upkeep_makes_one_file_of_a_closed_day_leaves_today_alone_and_again_does
     assert_frame_equal(of(archive), before)
     assert archive.days("reading") == {DAY: 1}
     assert upkeep(archive, TODAY, FOR_EVER).compacted == 0
+
+
+def test_many_small_files_of_a_day_become_one_beside_the_writer(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stores.upkeep.SMALL_FILES", 3)
+    other = Archive(archive.uri)
+    add(archive, some(0), some(30), some(15))
+    assert gather(other) == 0, "three are not many"
+    add(archive, some(60))
+    before = of(archive)
+    assert gather(other) == 1
+    assert archive.days("reading") == {DAY: 1}
+    assert_frame_equal(of(archive), before, check_row_order=False)
+    add(archive, some(90), some(120))
+    assert (of(archive).height, archive.days("reading")) == (180, {DAY: 3})
+    assert gather(other) == 0
+    assert archive.version("reading", "ingest") == 6
+
+
+def test_what_was_gathered_to_its_size_is_not_written_again(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.stores.upkeep.SMALL_FILES", 1)
+    monkeypatch.setattr("pipeline.stores.upkeep.GATHERED", 1)
+    add(archive, some(0), some(30))
+    before = archive.sizes("reading")
+    gather(archive)
+    assert archive.sizes("reading") == before
 
 
 def test_a_minute_holds_means_extremes_and_every_fault() -> None:
