@@ -17,6 +17,8 @@ POLARISATION = {"base": (0.55e-3, 0.45e-3, 90.0), "strong": (0.55e-3, 1.5e-3, 12
 WIRE_OHM = 0.003
 JOULE_PER_K_WH = 45_000 / 5_120
 COOLING_S = 5 * 3600.0
+GAIN = 0.01
+"""Standard deviation of what a shunt shows for an ampere, drawn a module."""
 BALANCERS = ((0.035, 0.0), (0.06, 0.0), (0.15, 0.0), (0.0, 1.0))
 """Ampere of a BMS's balancer: bled off each high cell, or shuttled from the highest to the lowest."""
 
@@ -73,7 +75,7 @@ def _module(plan: FleetPlan, number: int) -> dict[str, Floats | float]:
         "hysteresis": draw.uniform(0.8, 1.25) * chemistry.CHEMISTRIES[plan.chemistry].hysteresis,
         "bleed": bleed,
         "shuttle": shuttle,
-        "gain": 1 + draw.normal(0, 0.01),
+        "gain": 1 + draw.normal(0, GAIN),
         "offset_a": draw.normal(0, 0.08),
         "years": draw.uniform(*plan.age_years),
         "pace": draw.lognormal(0, 0.25),

@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 
 from pipeline.simulation.truth import FLAW, LOCKOUT
+from pipeline.validation.bars import target
 from pipeline.validation.classes import scored
+from pipeline.validation.degradation import covered
 from pipeline.validation.false_alarms import SETTLES, complaints
 from pipeline.validation.repeat import repeat
 from pipeline.validation.replay import Replayed
@@ -42,6 +44,24 @@ def test_a_rate_of_false_alarms_has_garwoods_interval() -> None:
     assert (row.figure, row.ok) == (3.0, False)
     assert [row.lo, row.hi] == pytest.approx([0.619, 8.767], abs=1e-3)
     assert rate("x", (0.0, 0.0), 0, 100.0).ok
+
+
+def stated(gain: float, off: float, wide: float) -> float:
+    """Share of sensors with which an interval `wide` times its gain's holds a truth of 90 %, `off` points beside it."""
+    value, half = gain * (90 + off), wide * 1.96 * 0.01 * gain * (90 + off)
+    return float(
+        covered(pl.DataFrame([{"true": 90.0, "gain": gain, "lo": value - half, "hi": value + half}]))["covered"][0]
+    )
+
+
+@pytest.mark.parametrize("gain", [0.97, 1.0, 1.02])
+def test_an_interval_of_health_is_judged_over_all_sensors_whatever_the_drawn_one_is(gain: float) -> None:
+    low, high = target("SOH within its 95 % interval")
+    assert stated(gain, 0.0, 1.0) == pytest.approx(0.95, abs=2e-3)
+    assert stated(gain, 0.0, 0.5) == pytest.approx(0.67, abs=5e-3)
+    assert stated(gain, 0.0, 2.0) > high
+    assert stated(gain, 1.5, 1.0) < low
+    assert stated(gain, 1.5, 1.0) == pytest.approx(stated(1.0, 1.5, 1.0), abs=1e-6)
 
 
 def finding(day: int, since: int, fault: str = "cell_group_failing") -> dict[str, object]:
