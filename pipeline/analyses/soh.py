@@ -14,6 +14,9 @@ GAIN = 0.01
 """Share by which a current sensor may be off; one module alone cannot tell."""
 FADING = 0.03
 """Points a year, as a share, that an old number may have lost unseen."""
+SCATTER, BELIEVED = 0.01, 2.0
+"""How far a module's days lie apart before it has shown it, and how many days' worth that counts: three days that
+happen to agree are no sure number."""
 SHARES = {"soh": "mah", "sigma": "sigma", "least": "least_mah"}
 
 
@@ -56,6 +59,7 @@ def monthly(seen: pl.LazyFrame, day: date) -> pl.LazyFrame:
     upto = seen.filter(pl.col("day") <= day)
     age = (pl.lit(day) - pl.col("day")).dt.total_days()
     recent = pl.col("day") > pl.col("day").max().over(UNIT) - WINDOW
+    scatter = (BELIEVED * SCATTER**2 + (pl.len() - 1) * pl.col("soh").var().fill_null(0)) / (BELIEVED + pl.len() - 1)
     by_method = (
         upto.filter(recent)
         .group_by(*UNIT, "method")
@@ -64,7 +68,7 @@ def monthly(seen: pl.LazyFrame, day: date) -> pl.LazyFrame:
             pl.col("n").sum(),
             last=pl.col("day").max(),
             stale=age.min(),
-            own=(pl.col("sigma").median() ** 2 + 1.57 * pl.col("soh").var().fill_null(1e-4) / pl.len()).sqrt(),
+            own=(pl.col("sigma").median() ** 2 + 1.57 * scatter / pl.len()).sqrt(),
         )
     )
     weight = 1 / pl.col("own") ** 2

@@ -89,7 +89,7 @@ def estimates(
         beside(ledger(with_today(store, name, tables, back), days), counted) for name in ("crossing", "anchor")
     )
     offsets = offset(passed.filter(pl.col("direction") == 1))
-    rated = modules.select(*UNIT, "nominal_mah")
+    rated = modules.select(*UNIT, "nominal_mah", "period_ms")
     recent = pl.col("day") >= day - timedelta(days=3)  # a stretch of two days, begun by one cell before another
     held = capacity(passed.filter(recent), fixed.filter(recent), offsets, rated, chemistry)
     latest = held.filter(pl.col("day") >= day - timedelta(days=1)).collect()

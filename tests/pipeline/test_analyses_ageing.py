@@ -16,7 +16,7 @@ from pipeline.analyses.life import lives
 from pipeline.analyses.loops import efficiency, loops
 from pipeline.analyses.promises import margin, remaining
 from pipeline.analyses.siblings import leaning, named
-from pipeline.analyses.soh import daily
+from pipeline.analyses.soh import daily, monthly
 from pipeline.analyses.trend import bend, trends, weekly
 from pipeline.limits import DAY as DAY_MS
 from pipeline.methods.forecast import Course
@@ -318,3 +318,18 @@ def test_the_median_cell_is_told_although_the_strongest_did_not_come_and_not_fro
 def test_two_emptyings_of_a_day_are_two() -> None:
     twice = emptying(*((cell, 95.0, at) for cell in range(5) for at in (-19, 1)))
     assert twice.select("n", "soh").rows() == [(2, 0.95)]
+
+
+def month(*health: float) -> dict[str, float]:
+    """`monthly` of a module with one stretch a day, each sure to half a point."""
+    days = [DAY + timedelta(days=n) for n in range(len(health))]
+    fixed = {"site": "s", "unit": "u1", "method": "crossings", "n": 1, "sigma": 0.005}
+    rows = pl.DataFrame({"day": days, "soh": health}).with_columns(pl.lit(v).alias(n) for n, v in fixed.items())
+    return monthly(rows.lazy(), days[-1]).collect().row(0, named=True)
+
+
+def test_three_days_that_happen_to_agree_are_no_sure_number_and_thirty_are() -> None:
+    few, many = month(0.9, 0.9, 0.9), month(*[0.9] * 30)
+    assert few["own"] > 1.3 * 0.005
+    assert many["own"] == pytest.approx(0.005, rel=0.02)
+    assert few["own"] < month(0.88, 0.9, 0.92)["own"] < month(0.9)["own"] * 1.2

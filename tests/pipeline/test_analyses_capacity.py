@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.analyses.capacity import capacity
 from pipeline.chemistry import CHEMISTRIES, LFP
 from pipeline.nightly.site_day import Site, nightly
 from tests.pipeline.cycling import World, dates, days
@@ -58,6 +59,33 @@ def test_the_interval_holds_the_true_health() -> None:
     rows = nights(WORLD).tables["finding"].filter((pl.col("analysis") == "health") & last).sort("unit")
     true = 100 * np.median(days(WORLD)[1], axis=1) / WORLD.nominal_ah
     assert all(low < value < high for low, value, high in zip(rows["lo"], true, rows["hi"], strict=True))
+
+
+def emptied_once(period_s: int) -> dict[str, float]:
+    """The capacity row of a cell of 100 Ah that is filled and emptied once, its offset known to 5 mA."""
+    unit = {"site": "barn", "unit": "u", "cell": 0, "day": DAY, "dq": 0, "temp_dc": 200.0, "current_ma": -9000.0}
+    marks = [
+        unit | {"ts": at * 3_600_000, "direction": way, "mah": mah, "moved_mah": -mah, "rest_h": 0.0, "fall_mah": 0.0}
+        for at, way, mah in ((0, 1, 0.0), (10, -1, -100_000.0 * LFP.window))
+    ]
+    ends = {"state": pl.String, "soc": pl.Float64, "soc_sigma": pl.Float64}
+    none = pl.DataFrame(marks).clear().with_columns(pl.lit(None, kind).alias(name) for name, kind in ends.items())
+    offset = {"offset_ma": 0.0, "offset_sigma": 5.0, "rest_ma": 0.0, "fall_share": 0.0}
+    about = {"nominal_mah": 100_000, "period_ms": 1000 * period_s}
+    frames = (
+        pl.DataFrame(marks),
+        none,
+        *(pl.DataFrame([{"site": "barn", "unit": "u"} | of]) for of in (offset, about)),
+    )
+    return capacity(*(frame.lazy() for frame in frames), LFP).collect().row(0, named=True)
+
+
+@pytest.mark.parametrize(("period_s", "share"), [(10, 0.001), (60, 0.003), (300, 0.008)])
+def test_the_rarer_a_module_is_read_the_less_sure_is_what_it_holds(period_s: int, share: float) -> None:
+    row = emptied_once(period_s)
+    other = (100 * LFP.window_sigma / LFP.window) ** 2 + (0.005 * 10 / LFP.window) ** 2
+    assert row["mah"] == pytest.approx(100_000)
+    assert (row["sigma"] / 1000) ** 2 - other == pytest.approx((100 * share) ** 2, rel=0.03)
 
 
 def test_an_offset_of_the_current_sensor_changes_little() -> None:
