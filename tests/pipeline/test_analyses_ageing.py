@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline.analyses.loops import efficiency, loops
 from pipeline.analyses.promises import margin, remaining
 from pipeline.analyses.siblings import leaning, named
 from pipeline.analyses.soh import daily, monthly
-from pipeline.analyses.trend import bend, trends, weekly
+from pipeline.analyses.trend import bend, trends, unseen, weekly
 from pipeline.limits import DAY as DAY_MS
 from pipeline.methods.forecast import Course
 from pipeline.nightly.ageing import ageing
@@ -87,9 +88,22 @@ def test_what_bends_is_told_with_an_interval_that_holds_it_before_a_knee_is_told
 
 
 def test_eight_weeks_that_agree_are_no_sure_trend() -> None:
-    """What drifts with the season does not scatter: 0.2 points in eight weeks are 1.3 points a year."""
+    """What drifts with the season does not scatter: 0.1 points in eight weeks are 0.6 points a year."""
     told = trends(weekly(course(60).with_columns(soh=pl.lit(0.99)).lazy(), DAY).collect()).to_dicts()[0]
-    assert told["hi"] - told["lo"] > 2 * 1.96 * 0.012
+    assert told["hi"] - told["lo"] > 2 * 1.96 * 0.006
+
+
+def test_warmth_that_explains_nothing_does_not_widen_an_interval() -> None:
+    """Over half a year warmth and time say nearly the same; only what surely leaks is to be told from ageing."""
+    season = course(170)
+    sound, leaking = (course(170, warm=w) for w in (0.0, 0.01))
+    told, mixed, line = (
+        trends(weekly(rows.lazy(), DAY).collect()).to_dicts()[0]
+        for rows in (sound, leaking, season.with_columns(temp_dc=200.0))
+    )
+    assert told["hi"] - told["lo"] == pytest.approx(line["hi"] - line["lo"])
+    assert (told["lo"] + told["hi"]) / 2 == pytest.approx(told["slope"])
+    assert mixed["lo"] < -LOSS < mixed["hi"]
 
 
 def test_from_the_second_year_on_a_year_is_held_against_the_one_before() -> None:
@@ -139,7 +153,9 @@ def test_an_uncertain_slope_leans_on_its_siblings_and_they_tell_years_from_cycle
     assert told["shrunk_error"] < 0.01
     assert told["share_lo"] < 0.5 < told["share_hi"]
     short = leaning(alone(span_days=73.0), circle(20)).to_dicts()[0]
-    assert short["shrunk_error"] > 0.01  # the seasons lead all siblings astray alike
+    alike = math.hypot(told["shrunk_error"], unseen(73.0))  # the seasons lead all siblings astray
+    assert short["shrunk_error"] == pytest.approx(alike)
+    assert alike > 1.4 * told["shrunk_error"]
     sure = leaning(alone(error=0.0005), circle(20)).to_dicts()[0]
     assert sure["shrunk"] == pytest.approx(-0.06, abs=0.002)
 
