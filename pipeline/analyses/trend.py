@@ -14,7 +14,7 @@ from pipeline.methods.slope import mann_kendall, theil_sen, year_on_year
 
 WEEKS, APART, YEAR = 8, 18.0, 365.0
 """Weeks before a slope is told, days between two of its pairs at least, days of a year."""
-WANDERS = 0.001
+WANDERS = 0.0012
 """By which health at a record's end is wrong beside its begin although every week agrees with the next: the current's
 offset, marks that move with the seasons. Measured on simulated fleets as what slopes over 63 to 170 days err by beyond
 their scatter."""

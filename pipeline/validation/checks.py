@@ -62,7 +62,7 @@ def shunts(every: int) -> Callable[[Iterable[Day], FleetPlan], Iterator[Day]]:
 
 FLEETS: dict[str, Fleet] = {
     "base": Fleet(PLAN, "60 s, 16 cells of LFP, spring"),
-    "long": Fleet(replace(PLAN, modules=12, days=170, start=date(2026, 3, 1)), "the same for 170 days"),
+    "long": Fleet(replace(PLAN, modules=20, days=170, start=date(2026, 3, 1)), "the same for 170 days"),
     "strong": Fleet(replace(PLAN, polarisation="strong"), "three times the slow polarisation", STRONG),
     "cold": Fleet(replace(PLAN, start=WINTER, climate_c=(2.0, 8.0)), "a winter in unheated rooms", OTHER),
     "coarse": Fleet(replace(PLAN, period_s=300), "a reading every 300 s", Setting("other", period_s=300)),
