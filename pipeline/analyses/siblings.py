@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from pipeline.analyses.ledger import UNIT
-from pipeline.analyses.trend import unseen
 from pipeline.methods.regression import Floats
 from pipeline.methods.shares import shares
 from pipeline.methods.shrinkage import cohort, shrunk
@@ -46,7 +45,7 @@ class Circle:
 
 
 def leaning(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """rows of trend with `siblings` and LEANT, from `others`: the newest rows of trend from days before, all sites.
+    """rows of `trends` with `siblings` and LEANT, from `others`: the newest rows of trend from days before, all sites.
 
     The circle is the cohort, or everybody of the model where the cohort has fewer than eight; without eight the
     slope stays its own. A module's slope is drawn to the others' only.
@@ -91,5 +90,4 @@ def _leant(row: dict[str, Any], kin: Circle) -> tuple[float | None, ...]:
     around = cohort(kin.slope[others], kin.error[others])
     wide = replace(around, between=max(around.between, (DIFFER * around.mean) ** 2))
     value, left = shrunk(slope, max(error, FLOOR), wide)
-    alike = unseen(row["span_days"]) if row["span_days"] else 0.0
-    return (count, value, float(np.hypot(left, alike)), *kin.split, kin.knee)
+    return (count, value, float(np.hypot(left, row["unseen"])), *kin.split, kin.knee)

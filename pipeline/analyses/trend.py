@@ -8,16 +8,18 @@ import numpy as np
 import polars as pl
 
 from pipeline.analyses.ledger import UNIT
+from pipeline.limits import MINUTE
 from pipeline.methods.knee import knee
-from pipeline.methods.regression import Fit, Floats, least_squares, t_quantile
+from pipeline.methods.regression import Fit, Floats, better, least_squares, t_quantile
 from pipeline.methods.slope import mann_kendall, theil_sen, year_on_year
 
 WEEKS, APART, YEAR = 8, 18.0, 365.0
 """Weeks before a slope is told, days between two of its pairs at least, days of a year."""
 WANDERS = 0.0012
 """By which health at a record's end is wrong beside its begin although every week agrees with the next: the current's
-offset, marks that move with the seasons. Measured on simulated fleets as what slopes over 63 to 170 days err by beyond
-their scatter."""
+offset, marks that move with the seasons. Of readings a minute apart or closer; what is missed between rarer ones is
+missed the same way each time, and grows with their period. Measured on simulated fleets as what slopes over 63 to 170
+days err by beyond their scatter."""
 EXPLAINS = 10.0
 """How much better (BIC) than a line alone temperature and current must explain the weeks to have a say in the interval.
 Warmth and time say nearly the same over half a year: what explains nothing makes it wide all the same."""
@@ -28,7 +30,7 @@ LOOKS_BACK, NEEDED = 48, 16.0
 """Months in which a knee is looked for, and how much better (BIC) than a line it must be: over a whole life a knee is
 told only when a tenth of the life lies behind it, and every look is one more chance to be wrong."""
 WEEK_YEAR = 52 * 7
-TOLD = ("method", "weeks", "span_days", "slope", "error", "lo", "hi", "p", "knee_days", "knee_loss")
+TOLD = ("method", "weeks", "span_days", "slope", "error", "lo", "hi", "p", "knee_days", "knee_loss", "unseen")
 
 
 def weekly(seen: pl.LazyFrame, day: date) -> pl.LazyFrame:
@@ -40,7 +42,11 @@ def weekly(seen: pl.LazyFrame, day: date) -> pl.LazyFrame:
 
 
 def trends(weeks: pl.DataFrame) -> pl.DataFrame:
-    """A row a module of `weekly` that has eight: slope, error, lo, hi (share a year), p, knee. Only anchors: none."""
+    """A row a module of `weekly` that has eight: slope, error, lo, hi, unseen (share a year), p, knee. Anchors: none.
+
+    `unseen` is the part of the error that no scatter shows, and that like modules have alike. The weeks may tell the
+    readings' `period_ms`, else it is a minute.
+    """
     rows = [
         {**dict(zip(UNIT, key, strict=True)), **_trend(group)}
         for key, group in weeks.group_by(UNIT, maintain_order=True)
@@ -55,13 +61,26 @@ def _trend(weeks: pl.DataFrame) -> dict[str, float | int | str | None]:
     bent = bend(at, soh)
     after = at >= bent[0] if bent and np.count_nonzero(at >= bent[0]) >= WEEKS else np.ones(len(at), bool)
     kept = weeks if after.all() else weeks.filter(pl.Series(after))
-    slope, lo, hi, method = _slope(at[after], soh[after], kept)
+    periods = kept.get_column("period_ms", default=pl.Series([MINUTE])).fill_null(MINUTE).to_numpy()
+    alike = unseen(float(at[after][-1] - at[after][0]) + 7, float(periods.max()))
+    slope, lo, hi, method = _slope(at[after], soh[after], kept, alike)
     knee_days, knee_loss = (-bent[0], 1 - bent[1]) if bent else (None, None)
-    numbers = (len(at), at[-1] - at[0] + 7, slope, (hi - lo) / 3.92, lo, hi, mann_kendall(soh), knee_days, knee_loss)
+    numbers = (
+        len(at),
+        at[-1] - at[0] + 7,
+        slope,
+        (hi - lo) / 3.92,
+        lo,
+        hi,
+        mann_kendall(soh),
+        knee_days,
+        knee_loss,
+        alike,
+    )
     return dict(zip(TOLD, (method, *numbers), strict=True))
 
 
-def _slope(at: Floats, soh: Floats, weeks: pl.DataFrame) -> tuple[float, float, float, str]:
+def _slope(at: Floats, soh: Floats, weeks: pl.DataFrame, alike: float) -> tuple[float, float, float, str]:
     if len(at) >= SEASONS:
         slope, lo, hi = year_on_year(at, soh, block=4, year=WEEK_YEAR)
         scale = YEAR / WEEK_YEAR
@@ -71,19 +90,19 @@ def _slope(at: Floats, soh: Floats, weeks: pl.DataFrame) -> tuple[float, float, 
     if fit is None:
         return slope, float("nan"), float("nan"), "weekly"
     middle = slope if len(fit.coefficients) == 2 else YEAR * float(fit.coefficients[1])
-    reach = _reach(fit, float(at[-1] - at[0]) + 7)
+    reach = _reach(fit, alike)
     return slope, min(slope, middle - reach), max(slope, middle + reach), "weekly"
 
 
-def _reach(fit: Fit, span_days: float) -> float:
+def _reach(fit: Fit, alike: float) -> float:
     """Half of the 95 % interval, share a year: of errors that last for weeks, and of what no scatter shows."""
     scatter = float(fit.covariance[1, 1]) * fit.lasting * YEAR**2
-    return t_quantile(0.975, fit.freedom) * float(np.sqrt(scatter + unseen(span_days) ** 2))
+    return t_quantile(0.975, fit.freedom) * float(np.sqrt(scatter + alike**2))
 
 
-def unseen(span_days: float) -> float:
+def unseen(span_days: float, period_ms: float = MINUTE) -> float:
     """Standard error, share a year, of a slope over so many days that no scatter shows and like modules have alike."""
-    return WANDERS * YEAR / span_days
+    return WANDERS * max(1.0, period_ms / MINUTE) * YEAR / span_days
 
 
 def _explained(at: Floats, soh: Floats, weeks: pl.DataFrame) -> Fit | None:
@@ -95,11 +114,7 @@ def _explained(at: Floats, soh: Floats, weeks: pl.DataFrame) -> Fit | None:
     more = np.column_stack([line, (temp - 200) / 100, amps / 10_000])
     usable = np.isfinite(more).all() and (more[:, 2:].std(axis=0) > 1e-3).all()
     alone, full = least_squares(line, soh), least_squares(more, soh) if usable and len(at) > len(more.T) + 2 else None
-    if alone is None or full is None:
-        return alone
-    tiny = np.finfo(float).tiny
-    better = len(at) * np.log((alone.residual + tiny) / (full.residual + tiny)) - 2 * np.log(len(at))
-    return full if better > EXPLAINS else alone
+    return full if alone and full and better(alone, full) > EXPLAINS else alone
 
 
 def bend(at: Floats, soh: Floats) -> tuple[float, float] | None:

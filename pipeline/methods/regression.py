@@ -44,6 +44,15 @@ def least_squares(columns: Floats, y: Floats) -> Fit | None:
     return Fit(coefficients, covariance.astype(np.float64), n - k, residual, lasting(errors))
 
 
+def better(simple: Fit, rich: Fit) -> float:
+    """By how much a fit of more columns to the same rows is the better one, each of them paid for (BIC, Schwarz 1978):
+    above 10 it is so beyond doubt, below 0 they explain less than chance would.
+    """
+    more = len(rich.coefficients) - len(simple.coefficients)
+    n, tiny = simple.freedom + len(simple.coefficients), float(np.finfo(float).tiny)
+    return float(n * np.log((simple.residual + tiny) / (rich.residual + tiny)) - more * np.log(n))
+
+
 def lasting(errors: Floats) -> float:
     """By how much more the mean, or the slope, of errors in their order varies where each goes with the one before it:
     (1 + r) / (1 - r), from 1 to `LONGEST`; r is their lag-one correlation, put right for few of them (Kendall 1954).

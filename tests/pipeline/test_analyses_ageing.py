@@ -93,6 +93,15 @@ def test_eight_weeks_that_agree_are_no_sure_trend() -> None:
     assert told["hi"] - told["lo"] > 2 * 1.96 * 0.007
 
 
+def test_what_rare_readings_miss_week_after_week_makes_a_trend_less_sure() -> None:
+    weeks = weekly(course(170).lazy(), DAY).collect()
+    minute, rare = (trends(weeks.with_columns(period_ms=pl.lit(ms))).to_dicts()[0] for ms in (10_000, 300_000))
+    assert minute["unseen"] == trends(weeks).to_dicts()[0]["unseen"] == pytest.approx(unseen(minute["span_days"]))
+    assert rare["unseen"] == pytest.approx(5 * minute["unseen"])
+    assert rare["slope"] == minute["slope"]
+    assert rare["error"] ** 2 - minute["error"] ** 2 > rare["unseen"] ** 2 - minute["unseen"] ** 2
+
+
 def test_warmth_that_explains_nothing_does_not_widen_an_interval() -> None:
     """Over half a year warmth and time say nearly the same; only what surely leaks is to be told from ageing."""
     season = course(170)
@@ -141,9 +150,9 @@ def circle(count: int, slope: float = -0.02) -> pl.DataFrame:
     return table("trend", rows)
 
 
-def alone(**said: Any) -> pl.DataFrame:
+def alone(alike: float = 0.0, **said: Any) -> pl.DataFrame:
     row = {**NAMES, "model": "m", "cohort": "m/mild/0", "slope": -0.06, "error": 0.03, "soh": 0.93, **said}
-    return table("trend", [row]).drop("shrunk", "shrunk_error", "siblings")
+    return table("trend", [row]).drop("shrunk", "shrunk_error", "siblings").with_columns(unseen=pl.lit(alike))
 
 
 def test_an_uncertain_slope_leans_on_its_siblings_and_they_tell_years_from_cycles() -> None:
@@ -152,7 +161,7 @@ def test_an_uncertain_slope_leans_on_its_siblings_and_they_tell_years_from_cycle
     assert -0.03 < told["shrunk"] < -0.015
     assert told["shrunk_error"] < 0.01
     assert told["share_lo"] < 0.5 < told["share_hi"]
-    short = leaning(alone(span_days=73.0), circle(20)).to_dicts()[0]
+    short = leaning(alone(unseen(73.0)), circle(20)).to_dicts()[0]
     alike = math.hypot(told["shrunk_error"], unseen(73.0))  # the seasons lead all siblings astray
     assert short["shrunk_error"] == pytest.approx(alike)
     assert alike > 1.4 * told["shrunk_error"]

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.methods.forecast import Course, life, remaining
 from pipeline.methods.knee import knee, knee_now
-from pipeline.methods.regression import Floats, lasting, least_squares, t_quantile
+from pipeline.methods.regression import Floats, better, lasting, least_squares, t_quantile
 from pipeline.methods.shares import shares
 from pipeline.methods.shrinkage import Cohort, cohort, shrunk
 from pipeline.methods.slope import mann_kendall, theil_sen, year_on_year
@@ -108,6 +108,20 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = [lo <= 2.0 <= hi for lo, hi in (fit.interval(1) for fit in fits if fit)]
     assert 0.92 <= np.mean(held) <= 0.98
     assert least_squares(np.ones((5, 2)), np.arange(5.0)) is None
+
+
+def test_a_column_that_explains_nothing_is_not_worth_its_price_and_one_that_does_is() -> None:
+    rng = np.random.default_rng(5)
+    line = np.column_stack([np.ones(40), np.arange(40.0)])
+    chance, real = [], []
+    for _ in range(200):
+        noise, other = rng.normal(0, 1, 40), rng.normal(0, 1, 40)
+        rich = np.column_stack([line, other])
+        for found, share in ((chance, 0.0), (real, 2.0)):
+            fits = [least_squares(columns, noise + share * other) for columns in (line, rich)]
+            found.append(better(*(fit for fit in fits if fit)))
+    assert np.mean(np.array(chance) < 0) > 0.9
+    assert max(chance) < 10 < np.median(real)
 
 
 def test_errors_that_last_widen_the_interval_until_it_holds_the_truth_again() -> None:
