@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 
 from pipeline.analyses.ledger import UNIT
-from pipeline.limits import MINUTE
 from pipeline.methods.knee import knee
 from pipeline.methods.regression import Fit, Floats, better, least_squares, t_quantile
 from pipeline.methods.slope import mann_kendall, theil_sen, year_on_year
@@ -17,9 +16,9 @@ WEEKS, APART, YEAR = 8, 18.0, 365.0
 """Weeks before a slope is told, days between two of its pairs at least, days of a year."""
 WANDERS = 0.0012
 """By which health at a record's end is wrong beside its begin although every week agrees with the next: the current's
-offset, marks that move with the seasons. Of readings a minute apart or closer; what is missed between rarer ones is
-missed the same way each time, and grows with their period. Measured on simulated fleets as what slopes over 63 to 170
-days err by beyond their scatter."""
+offset, marks that move with the seasons. Measured on simulated fleets as what slopes over 63 to 170 days err by beyond
+their scatter: so much at a reading a minute, and as much as a week scatters where readings are rarer, for both come of
+what flows between them. So it is never less than one week's scatter."""
 EXPLAINS = 10.0
 """How much better (BIC) than a line alone temperature and current must explain the weeks to have a say in the interval.
 Warmth and time say nearly the same over half a year: what explains nothing makes it wide all the same."""
@@ -44,8 +43,7 @@ def weekly(seen: pl.LazyFrame, day: date) -> pl.LazyFrame:
 def trends(weeks: pl.DataFrame) -> pl.DataFrame:
     """A row a module of `weekly` that has eight: slope, error, lo, hi, unseen (share a year), p, knee. Anchors: none.
 
-    `unseen` is the part of the error that no scatter shows, and that like modules have alike. The weeks may tell the
-    readings' `period_ms`, else it is a minute.
+    `unseen` is the part of the error that no scatter shows, and that like modules have alike.
     """
     rows = [
         {**dict(zip(UNIT, key, strict=True)), **_trend(group)}
@@ -61,9 +59,7 @@ def _trend(weeks: pl.DataFrame) -> dict[str, float | int | str | None]:
     bent = bend(at, soh)
     after = at >= bent[0] if bent and np.count_nonzero(at >= bent[0]) >= WEEKS else np.ones(len(at), bool)
     kept = weeks if after.all() else weeks.filter(pl.Series(after))
-    periods = kept.get_column("period_ms", default=pl.Series([MINUTE])).fill_null(MINUTE).to_numpy()
-    alike = unseen(float(at[after][-1] - at[after][0]) + 7, float(periods.max()))
-    slope, lo, hi, method = _slope(at[after], soh[after], kept, alike)
+    slope, lo, hi, alike, method = _slope(at[after], soh[after], kept)
     knee_days, knee_loss = (-bent[0], 1 - bent[1]) if bent else (None, None)
     numbers = (
         len(at),
@@ -80,18 +76,20 @@ def _trend(weeks: pl.DataFrame) -> dict[str, float | int | str | None]:
     return dict(zip(TOLD, (method, *numbers), strict=True))
 
 
-def _slope(at: Floats, soh: Floats, weeks: pl.DataFrame, alike: float) -> tuple[float, float, float, str]:
+def _slope(at: Floats, soh: Floats, weeks: pl.DataFrame) -> tuple[float, float, float, float, str]:
+    span = float(at[-1] - at[0]) + 7
     if len(at) >= SEASONS:
         slope, lo, hi = year_on_year(at, soh, block=4, year=WEEK_YEAR)
         scale = YEAR / WEEK_YEAR
-        return slope * scale, lo * scale, hi * scale, "year_on_year"
+        return slope * scale, lo * scale, hi * scale, unseen(span), "year_on_year"
     slope = YEAR * theil_sen(at, soh, APART)
     fit = _explained(at, soh, weeks)
     if fit is None:
-        return slope, float("nan"), float("nan"), "weekly"
+        return slope, float("nan"), float("nan"), unseen(span), "weekly"
     middle = slope if len(fit.coefficients) == 2 else YEAR * float(fit.coefficients[1])
+    alike = unseen(span, (fit.residual / fit.freedom) ** 0.5)
     reach = _reach(fit, alike)
-    return slope, min(slope, middle - reach), max(slope, middle + reach), "weekly"
+    return slope, min(slope, middle - reach), max(slope, middle + reach), alike, "weekly"
 
 
 def _reach(fit: Fit, alike: float) -> float:
@@ -100,9 +98,11 @@ def _reach(fit: Fit, alike: float) -> float:
     return t_quantile(0.975, fit.freedom) * float(np.sqrt(scatter + alike**2))
 
 
-def unseen(span_days: float, period_ms: float = MINUTE) -> float:
-    """Standard error, share a year, of a slope over so many days that no scatter shows and like modules have alike."""
-    return WANDERS * max(1.0, period_ms / MINUTE) * YEAR / span_days
+def unseen(span_days: float, scatter: float = 0.0) -> float:
+    """Standard error, share a year, of a slope over so many days, of weeks that scatter so, that like modules have
+    alike and no scatter shows.
+    """
+    return max(WANDERS, scatter) * YEAR / span_days
 
 
 def _explained(at: Floats, soh: Floats, weeks: pl.DataFrame) -> Fit | None:

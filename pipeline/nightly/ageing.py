@@ -41,7 +41,7 @@ def ageing(store: Store, day: date, tables: Tables, roster: pl.DataFrame) -> tup
         with_today(store, "anchor", tables, back), with_today(store, "module_day", tables, back), day
     ).collect()
     seen = trusted(joined(store, "soh", tables["soh"], (day, sites, ALL))).collect().lazy()
-    weeks = weekly(seen, day).join(modules.select(*UNIT, "period_ms"), on=UNIT, how="left").sort(*UNIT, "at").collect()
+    weeks = weekly(seen, day).collect()
     rows = _standing(store, day, tables, roster, trends(weeks)).join(
         monthly(seen, day).select(*UNIT, "soh", soh_sigma="sigma").collect(), on=UNIT, how="left"
     )
