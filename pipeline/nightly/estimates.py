@@ -86,7 +86,8 @@ def estimates(
     days = with_today(store, "module_day", tables, back)
     counted = with_today(store, "miscount", tables, back)
     passed, fixed = (
-        beside(ledger(with_today(store, name, tables, back), days), counted) for name in ("crossing", "anchor")
+        beside(ledger(with_today(store, name, tables, back, whose="module_day"), days), counted)
+        for name in ("crossing", "anchor")
     )
     offsets = offset(passed.filter(pl.col("direction") == 1))
     rated = modules.select(*UNIT, "nominal_mah", "period_ms")
@@ -109,11 +110,12 @@ def _spoke(cell_day: pl.LazyFrame) -> pl.LazyFrame:
     return cell_day.group_by(UNIT).agg(n_cells=pl.col("cell").n_unique().cast(pl.Int64))
 
 
-def with_today(store: Store, table: str, tables: Tables, back: tuple[date, tuple[str, ...], timedelta]) -> pl.LazyFrame:
-    """Rows of the days before, within a reach, of the units that today has rows of, and today's."""
-    today = tables[table]
-    known = today.select(*UNIT).unique().lazy()
-    past = _before(store, table, back).join(known, on=UNIT, how="semi") if today.height else today.lazy().clear()
+def with_today(
+    store: Store, table: str, tables: Tables, back: tuple[date, tuple[str, ...], timedelta], *, whose: str = ""
+) -> pl.LazyFrame:
+    """Rows of the days before, within a reach, and today's, of the units that today has rows of, here or in `whose`."""
+    today, known = tables[table], tables[whose or table].select(*UNIT).unique()
+    past = _before(store, table, back).join(known.lazy(), on=UNIT, how="semi") if known.height else today.lazy().clear()
     return _in_order(past, today)
 
 

@@ -13,6 +13,7 @@ import pytest
 from pipeline.analyses.capacity import capacity
 from pipeline.chemistry import CHEMISTRIES, LFP
 from pipeline.nightly.site_day import Site, nightly
+from pipeline.quality import Quality
 from tests.pipeline.cycling import World, dates, days
 from tests.pipeline.fleets import DAY, MINUTE, Shelf, lived, reading
 
@@ -161,3 +162,17 @@ def test_the_low_pass_and_the_counters_of_one_unit_know_nothing_of_the_next() ->
     alone, both = lived(second).collect(), lived([*first, *second]).collect().filter(pl.col("unit") == "u2")
     for name in ("lagged_ma", "in_mah", "out_mah"):
         assert both[name].to_list() == pytest.approx(alone[name].to_list())
+
+
+def test_a_sensor_that_is_off_is_off_on_a_day_without_a_full_charge_too() -> None:
+    """Of the last day an hour is heard, in which the module begins to fill."""
+    world = World(modules=2, cells=2, days=8, period_s=300, offset_ma=700.0)
+    readings, last = days(world)[0], dates(world)[-1]
+    hour = pl.from_epoch("ts", time_unit="ms").dt.hour()
+    shelf = Shelf(readings.filter((pl.col("date") < last) | (hour == 9)))
+    for day in dates(world):
+        nightly(shelf, day, [site(world)])
+    off = shelf.tables["module_day"].filter(pl.col("dq") & int(Quality.I_OFFSET) != 0)
+    assert shelf.tables["crossing"].filter(pl.col("day") == last).is_empty()
+    assert set(off.filter(pl.col("day") == last)["unit"]) == {"u0", "u1"}
+    assert off["day"].min() > DAY
