@@ -117,7 +117,8 @@ class Doubts:
     nearly_mv: int = 3050
     nearly_pm: int = 70
     soc_off_pm: int = 125  # 10 % and what the cells' word may be off itself
-    counted_off_pm: int = 80  # within one day, in which a sound BMS counts as we do
+    counted_off_pm: int = 80  # within one day, in which a sound BMS counts as we do ...
+    set_pm: float = 25.0  # ... but for moments at which it sets itself right: two numbers in percent are 10 apart
 
 
 @dataclass(frozen=True, slots=True)

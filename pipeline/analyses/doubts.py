@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import polars as pl
 
 from pipeline.analyses.curve import temps_in, with_cells_in_short
+from pipeline.analyses.drifted import drifted
 from pipeline.analyses.extremes import coldest, fastest_change, warmest
-from pipeline.limits import HOUR, Limits
+from pipeline.limits import HOUR, MINUTE, Limits
 from pipeline.quality import Quality
 
 PACED = 4
@@ -28,7 +29,10 @@ def doubts(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
         _apart(temps, limits).alias("T_OUT"),
         _contradicts(limits).any().alias("SOC_DRIFT"),
     )
-    both = told.join(_paces(rows, limits), on="unit", how="left").join(_bins(short, limits), on="unit", how="left")
+    pieces = _pieces(short, limits).collect().lazy()
+    both = told
+    for more in (_paces(rows, limits), _zeros(pieces, limits), drifted(pieces, limits)):
+        both = both.join(more, on="unit", how="left")
     bits = {name: int(Quality[name]) for name in ("RATE", "STUCK_T", "T_OUT", "SOC_DRIFT", "I_ZERO")}
     said = (pl.col(name).fill_null(value=False).cast(pl.Int64) * bit for name, bit in bits.items())
     counted = pl.col("COUNTED").fill_null(value=False) & ~pl.col("SOC_DRIFT").fill_null(value=False)
@@ -70,31 +74,29 @@ def _contradicts(limits: Limits) -> pl.Expr:
     return (tapered & (soc < 1000 - d.soc_off_pm)) | ((empty | nearly) & (rate.abs() < limits.mid_c_rate))
 
 
-def _bins(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
-    """I_ZERO and COUNTED by unit, from bins of five minutes."""
-    d = limits.doubts
-    hours = pl.min_horizontal(pl.col("dt_ms").fill_null(0), limits.late * pl.col("period_ms")) / HOUR
-    packed = rows.group_by("unit", bin=pl.col("ts") // d.bin_ms).agg(
+def _pieces(rows: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
+    """Pieces of five minutes, by unit and time."""
+    late = limits.late * pl.col("period_ms")
+    hours = pl.min_horizontal(pl.col("dt_ms").fill_null(0), late) / HOUR
+    packed = rows.group_by("unit", bin=pl.col("ts") // limits.doubts.bin_ms).agg(
         *_ends("voltage_mv", "mean"),
         i=pl.col("current_ma").abs().max(),
+        ma=pl.col("current_ma").last(),
         moved=(pl.col("current_ma") * hours).sum(),
+        lost=(pl.col("dt_ms") - late).clip(0).sum() > MINUTE,
+        h=pl.col("period_ms").first() / HOUR,
         soc=pl.col("soc_pm").last(),
         full=pl.col("full_mah").max().fill_null(limits.full_mah),
     )
-    ordered = (
-        packed.sort("unit", "bin")
-        .with_columns(
-            rest=pl.col("i").rolling_max(d.zero_rest).over("unit"),
-            since=pl.col("bin") - pl.col("bin").shift(d.zero_rest - 1).over("unit"),
-            off=pl.col("soc") - 1000 * pl.col("moved").cum_sum().over("unit") / pl.col("full"),
-        )
-        .with_columns(jump=pl.col("off").diff().over("unit").abs())
-    )
+    return packed.sort("unit", "bin")
+
+
+def _zeros(pieces: pl.LazyFrame, limits: Limits) -> pl.LazyFrame:
+    """I_ZERO by unit."""
+    d, at = limits.doubts, pl.col("bin")
+    rested = (pl.col("i").rolling_max(d.zero_rest) < d.zero_ma) & (at - at.shift(d.zero_rest - 1) == d.zero_rest - 1)
     moves = (_moved("voltage_mv") > d.zero_mv) | (_moved("mean") > d.zero_cell_mv)
-    zero = (pl.col("rest") < d.zero_ma) & (pl.col("since") == d.zero_rest - 1) & moves
-    whole = (pl.col("jump") < limits.soc_jump_pm).fill_null(value=True).all()
-    drifted = (pl.col("off").max() - pl.col("off").min() > d.counted_off_pm) & whole
-    return ordered.group_by("unit").agg(I_ZERO=zero.any(), COUNTED=drifted)
+    return pieces.group_by("unit").agg(I_ZERO=(rested & moves).any())
 
 
 def _ends(*names: str) -> Iterator[pl.Expr]:

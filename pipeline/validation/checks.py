@@ -77,6 +77,11 @@ FLEETS: dict[str, Fleet] = {
         "three of five modules have a flaw",
         quick=(12, 10),
     ),
+    "drifting-coarse": Fleet(
+        replace(SOUND, modules=60, days=30, polarisation="varied", period_s=300, flaws=0.5, kinds=("soc_drift",)),
+        "every other BMS miscounts, a reading every 300 s",
+        quick=(30, 10),
+    ),
     "cells": Fleet(replace(PLAN, modules=36, days=31, flaws=0.5, kinds=CELLS), "cells out of step"),
     "cells-strong": Fleet(
         replace(PLAN, modules=36, days=31, flaws=0.5, kinds=CELLS, polarisation="strong"),
@@ -123,7 +128,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], Judge]] = {
     "lockouts": (("flawed",), lambda done, fleet: lockouts(done, fleet.plan.period_s)),
     "repeat": (("flawed",), lambda done, _: repeat(done)),
     "ranking": (("flawed",), lambda done, _: ranking(done)),
-    "quality": (("flawed",), lambda done, _: quality(done)),
+    "quality": (("flawed", "drifting-coarse"), lambda done, _: quality(done)),
     "sensors": (SENSED, lambda done, _: sensors(done)),
     "mismatch": (("cells", "cells-strong", "cells-nmc"), patterns),
     "stack": (("stacks",), lambda done, _: stack(done.tables, done.by_day())),
