@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from pipeline.limits import HOUR, Stack
+from pipeline.methods.regression import Floats
+from pipeline.methods.resistant import biweight_line
 from pipeline.quality import Quality
 
 AT = ["heap", "bin"]
@@ -15,6 +18,8 @@ SAME = 0.3
 LEAST, PIECES = 0.2, 36
 """Charge that passed the shunt, a share of the stack's capacity, and pieces in which everybody spoke."""
 SURE = 1.96
+STEP_MA, ALIKE = 100.0, 0.95
+"""A sensor's step; and the correlation from which on the few pieces that differ are left out."""
 
 
 def gains(rows: pl.LazyFrame, mates: pl.LazyFrame, meters: pl.LazyFrame, limits: Stack) -> pl.LazyFrame:
@@ -26,20 +31,38 @@ def gains(rows: pl.LazyFrame, mates: pl.LazyFrame, meters: pl.LazyFrame, limits:
     that of the other on the one, whichever is the noisier; both have to be off. Which module of several is wrong
     cannot be told, so all of the stack are in doubt.
     """
-    both = _side_by_side(rows, mates, meters, limits)
-    x, y, n = pl.col("meter"), pl.col("ma"), pl.len()
-    stacks = both.group_by("heap").agg(
-        n=n,
-        ratio=(y.var() / x.var()).sqrt(),
-        r=pl.corr(x, y),
-        passed=x.abs().sum() * limits.bin_ms / HOUR,
+    both = _side_by_side(rows, mates, meters, limits).collect()
+    held = pl.LazyFrame(
+        [
+            (heap, float(np.abs(x).sum()) * limits.bin_ms / HOUR)
+            for (heap,), group in both.group_by("heap", maintain_order=True)
+            if len(x := group["meter"].to_numpy()) >= PIECES and _off(x, group["ma"].to_numpy())
+        ],
+        schema={"heap": both.schema["heap"], "passed": pl.Float64},
+        orient="row",
     )
-    ratio, r = pl.col("ratio"), pl.col("r")
-    error = SURE * ratio * ((1 - r**2).clip(0) / (pl.col("n") - 2)).sqrt()
-    wrong = (ratio * r - error > 1 + OFF) | (ratio / r + error < 1 - OFF)
-    held = stacks.filter((pl.col("n") >= PIECES) & (r > 0) & ((ratio - 1).abs() <= SAME) & wrong)
     told = mates.join(held, on="heap").filter(pl.col("passed") >= LEAST * pl.col("nominal").sum().over("heap"))
     return told.select("unit", dq=pl.lit(int(Quality.I_GAIN), pl.Int64))
+
+
+def _off(meter: Floats, ma: Floats) -> bool:
+    """Whether every factor that the day leaves open is beyond OFF, to the same side, and none is another current's.
+
+    Where a charger or a BMS turns the current down between the readings of one and of the other, they are far apart,
+    and always to the same side; such pieces are left out where they are few. Where all is scattered, any line could
+    be drawn through some of the pieces, and they all count.
+    """
+    if not (np.ptp(meter) and np.ptp(ma)):
+        return False
+    r = float(np.corrcoef(meter, ma)[0, 1])
+    finest = STEP_MA if r > ALIKE else np.inf
+    (up, up_error), (down, down_error) = biweight_line(meter, ma, finest), biweight_line(ma, meter, finest)
+    if not (up > 0 and down > 0):
+        return False
+    told = ((up, up_error), (1 / down, down_error / down**2))
+    within = [factor + side * SURE * error for factor, error in told for side in (-1, 1)]
+    same = abs((up / down) ** 0.5 - 1) <= SAME
+    return same and (min(within) > 1 + OFF or max(within) < 1 - OFF)
 
 
 def _side_by_side(rows: pl.LazyFrame, mates: pl.LazyFrame, meters: pl.LazyFrame, limits: Stack) -> pl.LazyFrame:

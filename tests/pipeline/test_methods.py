@@ -12,6 +12,7 @@ import pytest
 from pipeline.methods.forecast import Course, life, remaining
 from pipeline.methods.knee import knee, knee_now
 from pipeline.methods.regression import Floats, better, lasting, least_squares, t_quantile
+from pipeline.methods.resistant import biweight_line
 from pipeline.methods.shares import shares
 from pipeline.methods.shrinkage import Cohort, cohort, shrunk
 from pipeline.methods.slope import mann_kendall, theil_sen, year_on_year
@@ -195,3 +196,31 @@ def test_years_and_cycles_are_told_apart_only_where_they_can_be() -> None:
     only_years = shares(calendar, cyclic, 2.0 * calendar - 0.3 * cyclic)
     assert only_years is not None
     assert only_years.cyclic == 0.0
+
+
+def test_a_biweight_line_is_nearly_least_squares_where_errors_are_normal_and_knows_how_sure_it_is() -> None:
+    rng = np.random.default_rng(1)
+    told, plain = [], []
+    for _ in range(300):
+        x = rng.uniform(-1, 1, 100)
+        y = 3 + 1.05 * x + 0.1 * rng.standard_normal(100)
+        told.append(biweight_line(x, y, 0.001))
+        plain.append(np.polyfit(x, y, 1)[0])
+    slopes, errors = np.array(told).T
+    assert slopes.mean() == pytest.approx(1.05, abs=0.004)
+    assert slopes.std() == pytest.approx(np.std(plain), rel=0.1)
+    assert np.mean(np.abs(slopes - 1.05) < 1.96 * errors) == pytest.approx(0.94, abs=0.03)
+
+
+def test_a_biweight_line_passes_by_what_lies_to_one_side_and_with_no_scale_is_least_squares() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.uniform(-40, 40, 288)
+    y = 0.95 * x + 0.05 * rng.standard_normal(288)
+    y[x > 30] += rng.uniform(2, 9, int((x > 30).sum()))
+    assert biweight_line(x, y, 0.1)[0] == pytest.approx(0.95, abs=0.001)
+    assert biweight_line(x, y, np.inf)[0] == pytest.approx(np.polyfit(x, y, 1)[0])
+    assert np.polyfit(x, y, 1)[0] > 0.98
+
+
+def test_a_line_through_what_stands_still_is_none() -> None:
+    assert np.isnan(biweight_line(np.ones(50), np.arange(50.0), 0.1)).all()

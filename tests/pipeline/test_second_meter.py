@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -90,6 +91,30 @@ def test_two_shunts_of_one_stack_say_nothing_for_each_may_meter_a_part() -> None
 def test_too_little_charge_or_too_few_readings_say_nothing() -> None:
     assert doubted({0: read(1.1, minutes=range(120))}, {"s1": read()}) == set()
     assert doubted({0: read(0.055)}, {"s1": read(0.05)}) == set()
+
+
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, False), (1.02, False), (1.045, True), (0.955, True)])
+@pytest.mark.parametrize("early", [-1, 1])
+def test_a_current_that_is_turned_down_between_two_readings_is_no_gain_and_hides_none(
+    factor: float, wrong: bool, early: int
+) -> None:
+    """Now and then one of the two is read before it goes down, the other after."""
+    turned = (pl.col("ts") - MIDNIGHT) // (5 * MINUTE) % 11 == 0
+    other = pl.col("current_ma") - pl.when(turned & (pl.col("current_ma") > 0)).then(early * 9_000).otherwise(0)
+    assert doubted({0: read(factor).with_columns(current_ma=other)}, {"s1": read()}) == ({0} if wrong else set())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_where_the_two_are_read_under_other_loads_no_pieces_are_picked(seed: int) -> None:
+    """Every third reading of the one belongs to the load before."""
+    slots = np.random.default_rng(seed).uniform(-30_000, 30_000, 290).round().astype(int)
+    at = np.arange(288)
+    before = np.where(at % 3 == 0, at, at + 1)
+    times = pl.Series("ts", MIDNIGHT + at * 5 * MINUTE)
+    one, other = (
+        pl.DataFrame({"ts": times, "current_ma": slots[which].astype(np.int32)}) for which in (at + 1, before)
+    )
+    assert doubted({0: one}, {"s1": other}) == set()
 
 
 def test_what_the_day_leaves_open_is_not_told() -> None:
