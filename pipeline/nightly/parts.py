@@ -34,7 +34,7 @@ from pipeline.nightly.stacks import metered_today, shared_today
 from pipeline.nightly.store import Store, Tables
 from pipeline.schema import CELL_COLUMNS, PLACE, TABLES, TEMP_COLUMNS, Schema
 
-CODE_VERSION = 8
+CODE_VERSION = 9
 """Raised when the daily tables would come out differently; every night within reach is then worked through again."""
 MODULES = 200
 """Modules of a part: about 150 MB in memory at a reading every 10 s."""
