@@ -41,7 +41,7 @@ class FakeServer:
             self._ready = True
             self._news.notify_all()
 
-    def wait(self, what: Any, timeout_s: float = 20) -> bool:
+    def wait(self, what: Any, timeout_s: float = 60) -> bool:
         with self._news:
             return bool(self._news.wait_for(what, timeout_s))
 

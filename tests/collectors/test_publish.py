@@ -91,7 +91,7 @@ class Loop:
         box.close()
 
 
-def wait(what: Callable[[], bool], timeout_s: float = 20) -> bool:
+def wait(what: Callable[[], bool], timeout_s: float = 60) -> bool:
     deadline = monotonic() + timeout_s
     while not what() and monotonic() < deadline:
         Event().wait(0.02)

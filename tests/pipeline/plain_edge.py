@@ -83,13 +83,13 @@ class PlainEdge:
         upto = range(1, max((r["upto"] for r in mine), default=0) + 1)
         return {*upto, *(n for r in mine for first, last in r["also"] for n in range(first, last + 1))}
 
-    def wait(self, seqs: Iterable[int], timeout_s: float = 15) -> bool:
+    def wait(self, seqs: Iterable[int], timeout_s: float = 60) -> bool:
         """Whether all of these were receipted in time."""
         wanted = set(seqs)
         with self._news:
             return self._news.wait_for(lambda: wanted <= self.receipted(), timeout_s)
 
-    def wait_receipts(self, count: int, timeout_s: float = 15) -> bool:
+    def wait_receipts(self, count: int, timeout_s: float = 60) -> bool:
         with self._news:
             return self._news.wait_for(lambda: len(self.receipts) >= count, timeout_s)
 

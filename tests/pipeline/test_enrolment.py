@@ -126,7 +126,7 @@ class Client:
         return not self.code.is_failure
 
 
-def until(true: Callable[[], bool], each: Callable[[], None] = lambda: None, timeout_s: float = 20) -> None:
+def until(true: Callable[[], bool], each: Callable[[], None] = lambda: None, timeout_s: float = 60) -> None:
     deadline = monotonic() + timeout_s
     while not true():
         assert monotonic() < deadline, "it did not happen"

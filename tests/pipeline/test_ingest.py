@@ -143,7 +143,7 @@ def edge(config: FleetConfig, state: Path, name: str = "pi1") -> PlainEdge:
     return PlainEdge(int(config.broker.listen.rpartition(":")[2]), user, file.read_text())
 
 
-def until(true: Callable[[], bool], timeout_s: float = 15) -> None:
+def until(true: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline, waits = monotonic() + timeout_s, Event()
     while not true():
         assert monotonic() < deadline, "it did not happen"
@@ -383,7 +383,7 @@ def process(tmp_path: Path, port: int, failpoint: str = "") -> Iterator[subproce
     with (tmp_path / "ingest.log").open("ab") as out:
         child = subprocess.Popen(command, env=os.environ | {"CELLHERD_FAILPOINT": failpoint}, stdout=out, stderr=out)
     try:
-        until(lambda: reachable(port) or child.poll() is not None, 30)
+        until(lambda: reachable(port) or child.poll() is not None, 60)
         yield child
     finally:
         if child.poll() is None:
@@ -463,7 +463,7 @@ def test_the_storing_process_killed_again_and_again_loses_and_doubles_nothing(
             assert pi.wait(range(1, sent + 1)), "receipts do not wait for the stores"
             running.check()
             monkeypatch.delenv("CELLHERD_FAILPOINT")
-            until(lambda: archived(tmp_path) == list(range(1, sent + 1)), 30)
+            until(lambda: archived(tmp_path) == list(range(1, sent + 1)), 60)
             until(lambda: running.journal.sealed() == [])
         assert room.pid() is None
 
