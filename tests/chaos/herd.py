@@ -20,6 +20,9 @@ from time import monotonic
 import polars as pl
 import psutil
 
+from pipeline.edges import Edge as Said
+from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.replays import missing
 from pipeline.stores.archive import Archive
 from tests.chaos.disks import Disk
 from tests.chaos.gate import BUCKET, Gate
@@ -218,6 +221,12 @@ class Herd:
         except sqlite3.Error:
             return -1
         return int(str(count))
+
+    def missing(self) -> int:
+        """Numbers that never came, by the server's books on its disk, those on their way too."""
+        with closing(Ledger(self.folder / SERVER / "ledger.sqlite")) as ledger:
+            edges = [(str(told["edge"]), Said(status=dict(told["status"]))) for told in ledger.edges()]
+            return sum(last - first + 1 for name, edge in edges for _, first, last in missing(ledger, name, edge))
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the archive."""
