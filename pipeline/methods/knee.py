@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.methods.regression import Fit, Floats, least_squares
+from pipeline.methods.regression import Fit, Floats, better, least_squares
 
 GRID = 25
 FINE = 21
@@ -48,8 +48,7 @@ def knee(x: Floats, y: Floats, needed: float = GAIN) -> Knee | None:
         return None
     slope, change = (float(c) for c in bent.coefficients[1:])
     before, after = slope - change, slope + change
-    tiny = np.finfo(float).tiny
-    gain = len(x) * np.log((straight.residual + tiny) / (bent.residual + tiny)) - 2 * np.log(len(x))
+    gain = better(straight, bent) - np.log(len(x))  # where it bends is one more number that was looked for
     sure = -change > bent.covariance[2, 2] ** 0.5
     steeper = after < 0 and after <= STEEPER * before
     return Knee(at, before, after, bool(gain > needed and sure and steeper))

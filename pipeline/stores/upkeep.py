@@ -32,9 +32,7 @@ FORGET_HOURS = 48
 MANY_FILES = 16
 """Files above which a table without days is gathered into one."""
 SMALL_FILES = 256
-"""Files of a day above which they are gathered: a commit every few seconds makes 17,000 in a day, and each costs
-whoever reads the day about a millisecond.
-"""
+"""Files of a day above which they are gathered: a commit every few seconds makes 17,000, each to be opened."""
 GATHERED = 2**25
 """Bytes up to which files are put together; one of that size is not written again."""
 _RETENTION = {
