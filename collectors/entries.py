@@ -132,9 +132,12 @@ def gaps(lost: Iterable[tuple[Numbered, Mapping[str, object]]], reason: str, now
     module's lost numbers of `of_epoch`.
     """
     holes: dict[tuple[str, str, str, str, str], _Hole] = {}
-    for row, body in lost:
+    for given, said in lost:
+        row, body = given, dict(said) if given.about.event == "gap" else {}
+        if row.about.boot == now.boot:  # a record tells all of its times by one clock
+            row, body = moved(row, body, now.ts - now.bt, row.about.clk)
         about = row.about
-        for epoch, found in _holes_of(row, body if about.event == "gap" else {}, reason):
+        for epoch, found in _holes_of(row, body, reason):
             key = (epoch, about.stack, about.module, about.kind, found.reason)
             known = holes.setdefault(key, found)
             if known is not found:
@@ -160,7 +163,11 @@ def _holes_of(row: Numbered, body: Mapping[str, object], reason: str) -> Iterato
 
 
 def _widen(hole: _Hole, other: _Hole) -> None:
-    hole.from_ts, hole.to_ts = min(hole.from_ts, other.from_ts), max(hole.to_ts, other.to_ts)
+    """The times bound the slots: a record that is lost with them holds none, and may be of much earlier or later."""
+    if other.slots and not hole.slots:
+        hole.from_ts, hole.to_ts = other.from_ts, other.to_ts
+    elif other.slots or not hole.slots:
+        hole.from_ts, hole.to_ts = min(hole.from_ts, other.from_ts), max(hole.to_ts, other.to_ts)
     hole.from_seq, hole.to_seq = min(hole.from_seq, other.from_seq), max(hole.to_seq, other.to_seq)
     hole.slots += other.slots
 

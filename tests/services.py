@@ -7,16 +7,18 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import randbelow
 from threading import Event
 from time import monotonic
 
 import httpx
 import pytest
 
-READY_S = 30.0
+READY_S = 60.0
+PORTS = range(10_000, 32_768)
 _SYSTEM = "/usr/sbin:/usr/local/sbin"  # where Debian puts Mosquitto; not on every user's path
 
 
@@ -96,10 +98,15 @@ def _where(binary: str) -> str | None:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on.
+
+    Below those that the kernel gives to connections: it stays free until a server has started, and while it is away.
+    """
+    while True:
+        port = PORTS.start + randbelow(len(PORTS))
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from collectors.emulators.battery import Battery, Plan
 from collectors.emulators.device import EmulatedDevice
 from collectors.emulators.fleet import start
 from pipeline.ingest.broker import EmbeddedBroker, edge_credentials
-from tests.chaos.world import free_port
+from tests.services import free_port
 
 MODULES, PERIOD_S = 16, 5.0
 RSS_MB, CPU_PERCENT, START_S = 60, 1.0, 2.0

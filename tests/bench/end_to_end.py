@@ -38,7 +38,7 @@ from pipeline.stores.archive import Archive
 from tests.bench.load import Odometer, Publisher
 from tests.bench.measured import Task, pause
 from tests.bench.ours import fleet
-from tests.pipeline.plain_edge import free_port
+from tests.services import free_port
 
 CPU_BARS = {12: (30, 25), 2: (50, 40), 1: (80, 36)}
 """us of CPU a reading, by readings a message: bar and aim (design 9)."""

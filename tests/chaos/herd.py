@@ -30,7 +30,7 @@ from tests.chaos.growth import Sample, sample
 from tests.chaos.keeper import Keeper
 from tests.chaos.proxy import Proxy
 from tests.chaos.truth import Bank
-from tests.chaos.world import free_port
+from tests.services import free_port
 
 PATIENCE_S = 180.0
 SERVER, BROKER, STORING = "server", "broker", "storing"

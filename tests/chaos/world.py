@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import polars as pl
 import psutil
 
 from pipeline.stores.archive import Archive
+from tests.services import free_port
 
 EDGE, SITE = "lab", "workshop"
 PATIENCE_S = 60.0
@@ -134,14 +134,6 @@ def world(folder: Path, devices: str, outside_port: int | None = None, registry:
         for process in here.running.values():
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def seed() -> int:

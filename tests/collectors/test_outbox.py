@@ -14,9 +14,10 @@ import pytest
 
 from collectors import outbox as outbox_module
 from collectors import spool
-from collectors.entries import PACK, Batch, Entry, batches
+from collectors.entries import PACK, Batch, Entry, Instant, Numbered, batches, gaps
 from collectors.outbox import Outbox
 from tests.collectors.outboxes import (
+    BOOT,
     MIB,
     NOW,
     HandClock,
@@ -188,6 +189,18 @@ def test_what_a_dropped_gap_told_of_numbers_is_told_again(tmp_path: Path, monkey
     assert given <= told | {(row.epoch, row.seq) for row in rows}
     assert sum("voltage_mv" in body for body in found) + sum(g.get("slots", 0) for g in found) == 54
     box.close()
+
+
+def test_times_of_a_gap_bound_its_slots_and_go_by_the_clock_of_its_record() -> None:
+    """A record that is lost beside a reading holds no slot, and the clock has been set since."""
+    lost = [
+        Numbered("e", seq, False, replace(about, ts=about.ts - 60_000, bt=about.bt + 500 * seq))
+        for seq, about in ((1, record("x").about), (2, reading(1).about), (3, reading(2).about), (9, record("y").about))
+    ]
+    now = Instant(NOW + 5000, 1_005_000, "ntp", BOOT)
+    (entry,) = gaps(((row, {}) for row in lost), "spool_cap", now)
+    assert (entry.body["from_ts"], entry.body["to_ts"], entry.body["slots"]) == (NOW + 1000, NOW + 1500, 2)
+    assert (entry.body["from_seq"], entry.body["to_seq"]) == (1, 9)
 
 
 def test_a_row_whose_bits_flipped_becomes_a_gap_and_its_neighbours_go_on(tmp_path: Path) -> None:

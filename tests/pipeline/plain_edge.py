@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -18,12 +17,6 @@ from cellherd import topics, wire
 from cellherd.wire import Line, Source
 
 NOW = 1_790_000_000_000
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def reading(stream: str, epoch: str, seqs: Iterable[int], module: str = "m1") -> bytes:

@@ -21,9 +21,10 @@ from pipeline.ingest.health import STILL_MS, metrics, reasons, resident
 from pipeline.ingest.pages import Pages
 from pipeline.journal import files
 from pipeline.journal.files import Journal, JournalFull
-from tests.pipeline.plain_edge import NOW, PlainEdge, free_port
+from tests.pipeline.plain_edge import NOW, PlainEdge
 from tests.pipeline.test_ingest import ListSink, archived, edge, fleet, intake, process, until
 from tests.pipeline.test_journal import entry
+from tests.services import free_port
 
 
 @pytest.fixture

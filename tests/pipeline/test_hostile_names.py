@@ -26,11 +26,10 @@ from pipeline.stores.lines import fault_lines, finding_lines
 from pipeline.words import tell
 from tests.fakes.fleet_by_hand import DAY, SITE, START, Frames, finding, fleet, readings
 from tests.fakes.telegram import fault_of
-from tests.pipeline.plain_edge import free_port
 from tests.pipeline.test_hostile_logins import NAMES
 from tests.pipeline.test_ingest import edge, intake, record, until
 from tests.pipeline.test_ingest import fleet as small_fleet
-from tests.services import Service
+from tests.services import Service, free_port
 
 _MORE = ["a\rb", "a\tb", "a\x00b", "a\x1b[2Jb", "x\\n# y", "[a](http://x.example)", "<b>bold</b>", "$site", "[[site]]",
          "';DROP TABLE reading;--", "%s %n {0}", "cmd|' /C calc'!A0", "@SUM(1)"]  # fmt: skip

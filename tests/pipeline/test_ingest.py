@@ -33,7 +33,8 @@ from pipeline.stores.archive import Archive
 from pipeline.storing import storeroom
 from pipeline.storing.sinks import Feeders, Segments, Sink
 from pipeline.storing.storeroom import Storeroom
-from tests.pipeline.plain_edge import NOW, PlainEdge, free_port, reading
+from tests.pipeline.plain_edge import NOW, PlainEdge, reading
+from tests.services import free_port
 
 
 class ListSink:

@@ -17,7 +17,8 @@ from pipeline.ingest.service import Ingester
 from pipeline.live.store import recent
 from pipeline.stores.archive import Archive
 from pipeline.storing.storeroom import Storeroom
-from tests.pipeline.plain_edge import PlainEdge, free_port
+from tests.pipeline.plain_edge import PlainEdge
+from tests.services import free_port
 
 FLEET = """
 [broker]
