@@ -213,10 +213,10 @@ class Outbox:
     def adopt(self, other: Outbox) -> int:
         """Take over another outbox's rows with their identity, and go on in a new epoch. Returns how many came."""
         self._spool.begin()
-        self._owed += self._made_room(other.size())
+        gone = self._made_room(other.size())
         taken = sum(adopt(self._spool, replace(opening, n=0), rows) for opening, rows in other.holdings())
         recount(self._spool.ask)
-        self._spool.commit()
+        self.commit(gone)  # what went for it is told with the same commit
         self._replaying = Replaying(self._spool)
         self.renew()
         return taken

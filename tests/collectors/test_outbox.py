@@ -191,6 +191,25 @@ def test_what_a_dropped_gap_told_of_numbers_is_told_again(tmp_path: Path, monkey
     box.close()
 
 
+def test_what_went_for_the_rows_of_another_outbox_is_told_with_them(tmp_path: Path) -> None:
+    room = [64 * MIB]
+    box = Outbox(tmp_path / "outbox.db", HandClock(), 64 * MIB, room=lambda: room[0])
+    given = {(row.epoch, row.seq) for n in range(50) for row in box.commit([reading(n)])}
+    other = Outbox(None, HandClock(), 64 * MIB, identity=(box.stream, box.client))
+    given |= {(row.epoch, row.seq) for row in other.commit([reading(n) for n in range(50, 60)])}
+    room[0] = -MIB
+    assert box.adopt(other) == 10
+    other.abandon()
+    box.abandon()  # as a process that is killed
+    again = outbox(tmp_path)
+    rows = again.pending(999)
+    found = [body for body in bodies(again, rows) if "slots" in body]
+    told = {(gap["of_epoch"], seq) for gap in found for seq in range(gap["from_seq"], gap["to_seq"] + 1)}
+    assert sum(gap["slots"] for gap in found) >= 50
+    assert given <= told | {(row.epoch, row.seq) for row in rows}
+    again.close()
+
+
 def test_times_of_a_gap_bound_its_slots_and_go_by_the_clock_of_its_record() -> None:
     """A record that is lost beside a reading holds no slot, and the clock has been set since."""
     lost = [
