@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
+import pytest
+
 from tests.chaos import campaign
 from tests.chaos.campaign import Broker, Plan
 
@@ -45,7 +47,7 @@ def one(plan: Plan, folder: Path | None) -> bool:
         place.mkdir(parents=True, exist_ok=True)
         try:
             outcome = campaign.run(plan, place)
-        except Exception as error:  # noqa: BLE001 - said at once: the other campaign may go on for an hour
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - said at once: the other campaign may go on for an hour
             print(f"{plan.broker}: {type(error).__name__} {error}"[:4000], flush=True)
             return False
         print(f"\n{outcome.table()}\n", flush=True)

@@ -55,8 +55,9 @@ class Plan:
     def again(self) -> str:
         """How to run this once more."""
         only = f" --only {','.join(self.only)}" if self.only else ""
-        only += f" --calm {self.calm_s} --soak" if self.soak else ""
+        only += " --soak" if self.soak else ""
         size = f"--faults {self.faults} --readings {self.readings} --modules {self.modules} --period {self.period_s}"
+        size += f" --calm {self.calm_s}"
         return f"python -m tests.chaos {size} --broker {self.broker} --seed {self.seed}{only}"
 
 
