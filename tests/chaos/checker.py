@@ -73,8 +73,8 @@ def read_books(herd: Herd) -> Books:
                 books_.items[place].append(Item(int(str(line["bt"])), 1, "reading"))
     for event, epoch, place, line in later:
         _record(books_, event, epoch, place, line)
-    for starts in books_.starts.values():
-        starts.sort()
+    for edge, starts in books_.starts.items():
+        books_.starts[edge] = sorted({*starts})
     return books_
 
 
@@ -91,8 +91,9 @@ def _record(into: Books, event: str, epoch: str, place: Place, line: Mapping[str
     if body["from_seq"] is not None:
         into.told[body.get("of_epoch") or epoch].append((body["from_seq"], body["to_seq"]))
         into.items[place].append(Item(begin, body["slots"], "lost", until=end))
-    elif body["reason"] == "edge_off" and abs(end - bt) <= books.TOLERANCE_MS:  # up to the moment it was written
+    elif body["reason"] == "edge_off" and end == bt:  # up to the moment of the start, which it tells as well:
         into.items[place].append(Item(begin, body["slots"], "absence", bt))
+        into.starts[place[0]].append(bt)  # on a full disk the note of it goes before any gap
     else:
         into.items[place].append(Item(begin, body["slots"], "gap"))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
 
 from tests.chaos.books import TOLERANCE_MS, Item, lives, wrong
+from tests.chaos.checker import Books, _record
+from tests.collectors.outboxes import NOW
 
 PERIOD = 500
 START, AGAIN = 10_000, 25_000
@@ -108,3 +111,14 @@ def test_a_time_off_told_only_into_memory_is_excused_and_one_told_wrongly_is_not
     assert list(wrong(untold, starts, PERIOD, hurt={2}, in_memory={1})), "another life's"
     short = [replace(item, slots=item.slots - 4) if item.sort == "absence" else item for item in book()]
     assert list(wrong(short, starts, PERIOD, hurt={2}, in_memory={2}))
+
+
+def test_a_life_is_known_by_the_time_off_that_it_tells_where_its_note_went_for_room() -> None:
+    """On a full disk notes go before gaps; the lives on both sides must not be taken for one."""
+    found, (off,) = Books(starts=defaultdict(list, e1=[START])), [item for item in book() if item.sort == "absence"]
+    times = {"from_ts": NOW + off.bt, "to_ts": NOW + off.written, "from_seq": None, "to_seq": None}
+    line = {"bt": AGAIN, "ts": NOW + AGAIN, "body": {"reason": "edge_off", "slots": off.slots, **times}}
+    _record(found, "gap", "0" * 16, ("e1", "s1", "m1"), line)
+    assert found.starts["e1"] == [START, AGAIN]
+    assert found.items["e1", "s1", "m1"] == [off]
+    assert list(wrong(book(), [START], PERIOD)), "as one life they are wrong"
