@@ -5,9 +5,10 @@ A pure function of the entries, so that each store may decode them again and get
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,14 +19,12 @@ from cellherd.clock import EARLIEST, LATEST_AHEAD
 from cellherd.errors import BadPayload
 from cellherd.topics import Topic
 from cellherd.wire import MAX_OUT, inflate
-from pipeline.decoding import columns, records
-from pipeline.decoding.columns import Message, Packed
+from pipeline.decoding import columns, numbers, records
+from pipeline.decoding.columns import Message, Told
+from pipeline.decoding.numbers import Block
 from pipeline.journal.entry import Dead, Entry
 from pipeline.schema import PLACE, TABLES, Schema
 
-_MESSAGES = 256
-_ROWS = 768
-"""Messages, or readings, taken apart together: more fall out of the processor's cache (tests/bench/stores.py)."""
 _OF_MESSAGE: Schema = {
     **PLACE,
     **dict.fromkeys(("stream", "epoch", "clk", "driver"), pl.String),
@@ -63,6 +62,7 @@ class _Record:
 
 
 _Outcome: TypeAlias = _Readings | _Record | Dead
+_Reader: TypeAlias = Callable[[bytes], tuple[Message, int]]
 
 
 def decode(entries: Sequence[Entry]) -> Decoded:
@@ -70,40 +70,41 @@ def decode(entries: Sequence[Entry]) -> Decoded:
 
     Rows keep the order of the entries; seqs in an entry's `skip` are left out.
     """
-    parts: dict[str, list[pl.DataFrame]] = {table: [] for table in ("reading", *records.TABLES)}
-    dead: list[Dead] = []
-    unknown = 0
-    taken = _Taken()
-    for batch in _batches(entries):
-        dead += [one for one in batch if isinstance(one, Dead)]
-        unknown += sum(one.unknown for one in batch if not isinstance(one, Dead))
-        if readings := [one for one in batch if isinstance(one, _Readings)]:
-            taken.add(readings)
-        for table in records.TABLES:
-            of_table = [one for one in batch if isinstance(one, _Record) and one.table == table]
-            parts[table] += [_of_records(table, of_table)] if of_table else []
-    parts["reading"] = taken.frames()
-    return Decoded({table: _finished(table, found) for table, found in parts.items()}, dead, unknown)
+    found = [one for entry in entries if (one := _read(entry))]
+    readings, blocks, late = _fitting([one for one in found if isinstance(one, _Readings)])
+    recorded = [one for one in found if isinstance(one, _Record)]
+    dead = [*(one for one in found if isinstance(one, Dead)), *late]
+    parts = {"reading": _of_readings(readings, blocks)}
+    for table in records.TABLES:
+        parts[table] = _of_records(table, [one for one in recorded if one.table == table])
+    frames = {table: _finished(table, frame) for table, frame in parts.items()}
+    return Decoded(frames, dead, sum(one.unknown for one in readings) + sum(one.unknown for one in recorded))
 
 
-def _batches(entries: Sequence[Entry]) -> Iterator[list[_Outcome]]:
-    batch: list[_Outcome] = []
-    rows = 0
-    for entry in entries:
-        if one := _read(entry):
-            batch.append(one)
-            rows += len(one.message.seq) if isinstance(one, _Readings) else 1
-        if len(batch) >= _MESSAGES or rows >= _ROWS:
-            yield batch
-            batch, rows = [], 0
-    yield batch
+def _fitting(readings: list[_Readings]) -> tuple[list[_Readings], list[Block], list[Dead]]:
+    """The messages whose numbers all fit their columns, their numbers, and the other messages.
+
+    Whether one does not fit is seen when many are numbers already; then the strict reader has to say why.
+    """
+    found = numbers.blocks([one.message.numbers for one in readings])
+    places = chain.from_iterable(block.doubtful for block in found)
+    doubtful = {place for place in places if not readings[place].message.sure}
+    if not doubtful:
+        return readings, found, []
+    again = [_read(one.entry, columns.slow) if at in doubtful else one for at, one in enumerate(readings)]
+    kept = [one for one in again if isinstance(one, _Readings)]
+    return (
+        kept,
+        numbers.blocks([one.message.numbers for one in kept]),
+        [one for one in again if isinstance(one, Dead)],
+    )
 
 
-def _read(entry: Entry) -> _Outcome | None:
+def _read(entry: Entry, read: _Reader = columns.read) -> _Outcome | None:
     try:
         topic = _topic(entry.topic)
         if topic.channel in ("r", "rz"):
-            return _readings(entry, topic)
+            return _readings(entry, topic, read)
         return _record(entry, topic) if topic.channel == "e" else None
     except BadPayload as error:
         return Dead(entry, error.code, error.reason)
@@ -112,10 +113,10 @@ def _read(entry: Entry) -> _Outcome | None:
 _topic = lru_cache(65536)(topics.parse)
 
 
-def _readings(entry: Entry, topic: Topic) -> _Readings:
+def _readings(entry: Entry, topic: Topic, read: _Reader) -> _Readings:
     payload = inflate(entry.payload) if topic.channel == "rz" else _bounded(entry.payload)
-    message, unknown = columns.read(payload)
-    _check_module(message.module, topic)
+    message, unknown = read(payload)
+    _check_module(message.told.module, topic)
     return _Readings(entry, topic, message, unknown)
 
 
@@ -136,49 +137,33 @@ def _check_module(module: str, topic: Topic) -> None:
         raise BadPayload("schema", f"module {module!r} on the topic of {topic.module!r}")
 
 
-class _Taken:
-    """The readings of a segment, batch by batch: their numbers packed, so that few objects of Python's are ever held.
-
-    What is said once a message is spread over its readings at the end, for all together.
-    """
-
-    def __init__(self) -> None:
-        self._heads: list[tuple[object, ...]] = []
-        self._packed: list[Packed] = []
-        self._counts: list[int] = []
-        self._doubled: list[int] = []
-        self._rows = 0
-
-    def add(self, readings: list[_Readings]) -> None:
-        """A batch, not an empty one."""
-        self._heads += [_head(one.entry, one.topic, one.message) for one in readings]
-        self._packed.append(columns.packed([one.message for one in readings]))
-        for one in readings:
-            seqs = one.message.seq
-            if one.entry.skip:
-                self._doubled += [self._rows + at for at, seq in enumerate(seqs) if seq in one.entry.skip]
-            self._counts.append(len(seqs))
-            self._rows += len(seqs)
-
-    def frames(self) -> list[pl.DataFrame]:
-        """All readings but the doubled ones in one frame, or none."""
-        if not self._rows:
-            return []
-        named = zip(_OF_MESSAGE.items(), zip(*self._heads, strict=True), strict=True)
-        heads = pl.DataFrame([pl.Series(name, values, kind) for (name, kind), values in named])
-        if self._rows > len(self._counts):
-            heads = heads[np.repeat(np.arange(len(heads)), self._counts)]
-        frame = heads.hstack(columns.table(self._packed))
-        return [frame.filter(~pl.int_range(pl.len()).is_in(self._doubled)) if self._doubled else frame]
+def _of_readings(readings: list[_Readings], blocks: Sequence[Block]) -> pl.DataFrame | None:
+    """All readings but the doubled ones. What is said once a message is spread over its readings."""
+    if not readings:
+        return None
+    told = zip(*(_head(one.entry, one.topic, one.message.told) for one in readings), strict=True)
+    heads = pl.DataFrame([
+        pl.Series(name, values, kind) for (name, kind), values in zip(_OF_MESSAGE.items(), told, strict=True)
+    ])  # fmt: skip
+    counts = [len(one.message.told.seq) for one in readings]
+    if sum(counts) > len(counts):
+        heads = heads[np.repeat(np.arange(len(heads)), counts)]
+    frame = heads.hstack(columns.table([one.message for one in readings], blocks))
+    if not any(one.entry.skip for one in readings):
+        return frame
+    fresh = [seq not in one.entry.skip for one in readings for seq in one.message.told.seq]
+    return frame.filter(pl.Series(fresh))
 
 
-def _head(entry: Entry, topic: Topic, message: Message) -> tuple[object, ...]:
-    place = (topic.edge, entry.site, topic.stack, topic.module, entry.unit, message.kind)
-    told = (message.stream, message.epoch, message.clk, message.driver)
-    return (*place, *told, message.t0, message.bt0, entry.arrival_ts, entry.offset_ms)
+def _head(entry: Entry, topic: Topic, told: Told) -> tuple[object, ...]:
+    place = (topic.edge, entry.site, topic.stack, topic.module, entry.unit, told.kind)
+    own = (told.stream, told.epoch, told.clk, told.driver)
+    return (*place, *own, told.t0, told.bt0, entry.arrival_ts, entry.offset_ms)
 
 
-def _of_records(table: str, found: list[_Record]) -> pl.DataFrame:
+def _of_records(table: str, found: list[_Record]) -> pl.DataFrame | None:
+    if not found:
+        return None
     told = {name: kind for name, kind in TABLES[table].items() if name not in ("date", "ts")}
     return pl.DataFrame([_row(one.entry, one.topic, one.row) for one in found], {**_OF_MESSAGE, "dt": pl.Int64, **told})
 
@@ -189,11 +174,11 @@ def _row(entry: Entry, topic: Topic, row: dict[str, Any]) -> dict[str, Any]:
     return row | place | times | {"arrival_ts": entry.arrival_ts, "offset_ms": entry.offset_ms}
 
 
-def _finished(table: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
+def _finished(table: str, found: pl.DataFrame | None) -> pl.DataFrame:
     schema = TABLES[table]
-    if not parts:
+    if found is None:
         return pl.DataFrame(schema=schema)
-    frame = _stamped(pl.concat(parts, how="diagonal", rechunk=True))
+    frame = _stamped(found)
     begun = pl.col("from_ts") if table == "gap" else pl.lit(None, pl.Int64)
     begun = pl.when(begun.is_between(EARLIEST, pl.col("ts"))).then(begun).otherwise("ts")
     frame = frame.with_columns(date=pl.from_epoch(begun, "ms").dt.date())

@@ -13,7 +13,7 @@ from cellherd import topics, wire
 from cellherd.clock import EARLIEST
 from cellherd.reading import SCALARS
 from cellherd.wire import Line, Source
-from pipeline.decoding import columns
+from pipeline.decoding import columns, numbers
 from pipeline.decoding.decode import Decoded, decode
 from pipeline.journal.entry import Entry
 from pipeline.schema import TABLES
@@ -66,14 +66,14 @@ def said(frame: pl.DataFrame) -> list[dict[str, Any]]:
     return [row | {name: json.loads(row[name]) for name in ("raw", "extra") if name in row} for row in rows]
 
 
-numbers = {q.name: st.none() | st.integers(-(2 ** (q.bits - 1)), 2 ** (q.bits - 1) - 1) for q in SCALARS}
+scalars = {q.name: st.none() | st.integers(-(2 ** (q.bits - 1)), 2 ** (q.bits - 1) - 1) for q in SCALARS}
 small = st.none() | st.integers(-(2**15), 2**15 - 1)
 ids = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,8}", fullmatch=True)
 letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 rows: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
-        **numbers,
+        **scalars,
         "cell_mv": st.lists(small, max_size=48),
         "temp_dc": st.lists(small, max_size=16),
         "faults": st.none() | st.lists(ids, max_size=3),
@@ -111,7 +111,7 @@ def test_many_messages_together_mean_what_each_means_by_hand(batch: list[Entry])
 
 @pytest.mark.parametrize("n", [1, 2, 12, 64, 65])
 def test_holes_among_whole_columns_mean_what_they_mean_by_hand(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.decoding.decode._MESSAGES", 2)
+    monkeypatch.setattr("pipeline.decoding.numbers._AT_ONCE", 2)
     bodies = [json.loads(message(0, turn, n)) for turn in range(8)]
     bodies[1]["current_ma"][n // 2] = bodies[1]["cell_mv"][3][0] = None
     for body in bodies[4:6]:
@@ -122,6 +122,16 @@ def test_holes_among_whole_columns_mean_what_they_mean_by_hand(n: int, monkeypat
     assert said(decode(batch).frames["reading"]) == [
         {k: v for k, v in row.items() if v is not None} for one in batch for row in by_hand(one)
     ]
+
+
+def test_the_largest_numbers_are_kept_and_larger_ones_found_among_many() -> None:
+    largest, larger = [2**63 - 1, -(2**63)], [[2**63, 0], [0, -(2**63) - 1], [10**30, 0]]
+    assert all(columns.quick(edited(balancing=column)) for column in (largest, *larger))
+    good = [entry(edited(balancing=largest)), entry(edited(soc_pm=[2**15 - 1, -(2**15)]))]
+    bad = [entry(edited(balancing=column)) for column in larger] + [entry(edited(soc_pm=[0, 2**15]))]
+    decoded = decode([good[0], *bad, good[1]])
+    assert said(decoded.frames["reading"]) == [row for one in good for row in by_hand(one)]
+    assert [(one.entry, one.code) for one in decoded.dead] == [(one, "range") for one in bad]
 
 
 @pytest.mark.parametrize("n", [3, 12, 65])
@@ -146,7 +156,7 @@ def test_the_fast_way_and_the_strict_way_agree(one: Entry) -> None:
     if fast is None:  # a name with a quote, a space or an escape in it goes the strict way
         return
     assert unknown == 0
-    ours, theirs = (columns.table([columns.packed([one])]) for one in (fast, strict))
+    ours, theirs = (columns.table([one], numbers.blocks([one.numbers])) for one in (fast, strict))
     assert said(ours.drop("dt")) == said(theirs.drop("dt"))  # `slow` counts its times from 1970, `quick` from t0
 
 
