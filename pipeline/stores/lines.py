@@ -7,7 +7,6 @@ so is a line without a field. Names of measurements, tags and fields are ours an
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -49,10 +48,18 @@ def lines(measurement: str, tags: Sequence[str], frame: pl.DataFrame) -> bytes:
         maybe = [pl.when(said != "").then(said)]
     body = ",".join(form for form, _ in sure.values()) + "{}" * len(maybe)
     told = frame.with_columns(_heads(measurement, sorted(tags), frame).alias(""))
-    text = told.select(pl.format(f"{{}} {body} {{}}", "", *(text for _, text in sure.values()), *maybe, "ts"))
-    out = io.BytesIO()
-    text.drop_nulls().write_csv(out, include_header=False, quote_style="never")
-    return out.getvalue()
+    text = told.select(pl.format(f"{{}} {body} {{}}\n", "", *(text for _, text in sure.values()), *maybe, "ts"))
+    return _joined(text.to_series().drop_nulls())
+
+
+def _joined(texts: pl.Series) -> bytes:
+    """One after the other, as the texts of Arrow's older arrays lie in memory; written as CSV they took as long again
+    as half of making them.
+    """
+    if texts.is_empty():
+        return b""
+    _, _, content = texts.to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()
+    return bytes(content)
 
 
 def _heads(measurement: str, tags: Sequence[str], frame: pl.DataFrame) -> pl.Series:
