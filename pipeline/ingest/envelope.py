@@ -18,7 +18,7 @@ from cellherd.topics import Topic
 BootTime = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Time = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Seq = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-_STREAM, _EPOCH_KEY, _SEQ = b'"stream"', b'"epoch"', b'"seq"'
+_keys = re.compile(rb'"(?:stream|epoch|seq)"').findall
 _HEX = re.compile(r"[0-9a-f]{32}:[0-9a-f]{16}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
 _BOOT = re.compile(r"[0-9a-f]{8}")
@@ -129,7 +129,8 @@ def inflated(topic: Topic, payload: bytes) -> bytes:
 
 def _unambiguous(text: bytes) -> bytes:
     """Refuse keys that stand twice: one reader would take the first, another the last."""
-    if b"\\" in text or text.count(_STREAM) > 1 or text.count(_EPOCH_KEY) > 1 or text.count(_SEQ) > 1:
+    keys = _keys(text)  # one look through the text; three counts took three times as long
+    if b"\\" in text or len(keys) != len({*keys}):
         wire.parse_json(text)
     return text
 

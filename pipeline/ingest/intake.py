@@ -91,7 +91,7 @@ class Intake:
         if len(known) > MOST_RUNS:
             raise BadPayload("range", f"more than {MOST_RUNS} holes in the numbers of epoch {envelope.epoch}")
         seqs = envelope.seqs
-        skip = tuple([seq for seq in seqs if seq in known]) if seqs[0] <= known.after() else ()
+        skip = known.among(seqs) if seqs[0] <= known.after() else ()
         self.edges.came(topic.edge, arrival_ts)
         self.receipts.owe(source, seqs)
         self.counts.duplicates += len(skip)

@@ -6,7 +6,7 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
-from cellherd.runs import Run, runs_of
+from cellherd.runs import Run
 
 
 class Intervals:
@@ -34,13 +34,23 @@ class Intervals:
         lasts[begin:end] = [last]
 
     def add_all(self, numbers: Iterable[int]) -> None:
-        """Put single numbers in; those in order are put in run by run."""
-        for first, last in runs_of(numbers):
-            self.add(first, last)
+        """Put single numbers in, one after the other."""
+        firsts, lasts = self._first, self._last
+        for number in numbers:
+            at = bisect_left(lasts, number - 1)
+            if at < len(lasts) - 1 and lasts[at] == number - 1 and firsts[at + 1] > number + 1:
+                lasts[at] = number  # behind a run that nothing joins: usual where an outbox's modules alternate
+            else:
+                self.add(number, number)
 
     def __contains__(self, number: int) -> bool:
         at = bisect_left(self._last, number)
         return at < len(self._first) and self._first[at] <= number
+
+    def among(self, numbers: Iterable[int]) -> tuple[int, ...]:
+        """Those of the numbers that are in."""
+        firsts, lasts, runs = self._first, self._last, len(self._last)
+        return tuple([n for n in numbers if (at := bisect_left(lasts, n)) < runs and firsts[at] <= n])
 
     def __len__(self) -> int:
         """How many runs there are, not how many numbers."""

@@ -166,26 +166,26 @@ def entries(folder: Path, number: int) -> Iterator[Entry]:
     good = 0
     while good < len(content):
         _refuse_later(path, content, good)
-        at, body = _next_frame(content, good)
+        at, end = _next_frame(content, good)
         if at != good:
             log.warning("journal segment %d: bytes %d to %d are damaged and left out", number, good, at)
-        yield from _decode(body)
-        good = at + _FRAME.size + len(body)
+        yield from _decode(content, at + _FRAME.size, end)
+        good = end
 
 
-def _next_frame(content: bytes, at: int) -> tuple[int, bytes]:
-    """Where the next whole frame begins and what is in it; the content's end and nothing if there is none."""
+def _next_frame(content: bytes, at: int) -> tuple[int, int]:
+    """Where the next whole frame begins and ends; the content's end if there is none."""
     while (at := content.find(MARK, at)) >= 0:
-        if (body := _body(content, at)) is not None:
-            return at, body
+        if (end := _end(content, at)) is not None:
+            return at, end
         at += 1
-    return len(content), b""
+    return len(content), len(content)
 
 
 def _refuse_later(path: Path, content: bytes, at: int) -> None:
     """Where a frame must begin, one of a later version is no damage: its readings wait for that version."""
     form = content[at + 3 : at + 4]
-    if content.startswith(MARK[:3], at) and form.isdigit() and int(form) > FORM and _body(content, at) is not None:
+    if content.startswith(MARK[:3], at) and form.isdigit() and int(form) > FORM and _end(content, at) is not None:
         raise LaterForm(path, int(form), FORM)
 
 
@@ -193,15 +193,17 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"{number:012}{_SUFFIX}"
 
 
-def _write(file: int, frame: bytes) -> None:
+def _write(file: int, frame: bytearray) -> None:
     rest = memoryview(frame)
     while rest:
         rest = rest[os.write(file, rest) :]
 
 
-def _frame(entries: Sequence[Entry]) -> bytes:
-    body = b"".join([part for entry in entries for part in _encode(entry)])
-    return _FRAME.pack(MARK, len(body), zlib.crc32(body)) + body
+def _frame(entries: Sequence[Entry]) -> bytearray:
+    frame = bytearray().join([bytes(_FRAME.size), *(part for entry in entries for part in _encode(entry))])
+    body = memoryview(frame)[_FRAME.size :]
+    _FRAME.pack_into(frame, 0, MARK, len(body), zlib.crc32(body))
+    return frame
 
 
 def _encode(entry: Entry) -> tuple[bytes, ...]:
@@ -212,27 +214,28 @@ def _encode(entry: Entry) -> tuple[bytes, ...]:
     return head, topic, site, unit, struct.pack(f"<{len(skip)}q", *skip) if skip else b"", payload
 
 
-def _body(content: bytes, at: int) -> bytes | None:
+def _end(content: bytes, at: int) -> int | None:
+    """Where the frame that begins here ends, None if it is not whole."""
     if at + _FRAME.size > len(content):
         return None
     _, length, crc = _FRAME.unpack_from(content, at)
-    body = content[at + _FRAME.size : at + _FRAME.size + length]
-    return body if len(body) == length and zlib.crc32(body) == crc else None
+    body = memoryview(content)[at + _FRAME.size : at + _FRAME.size + length]
+    return at + _FRAME.size + length if len(body) == length and zlib.crc32(body) == crc else None
 
 
-def _decode(body: bytes) -> Iterator[Entry]:
-    at = 0
-    while at < len(body):
-        arrival, offset, skipped, topic_size, site_size, unit_size, payload_size = _ENTRY.unpack_from(body, at)
+def _decode(content: bytes, at: int, end: int) -> Iterator[Entry]:
+    """The entries between two places of a segment."""
+    while at < end:
+        arrival, offset, skipped, topic_size, site_size, unit_size, payload_size = _ENTRY.unpack_from(content, at)
         at += _ENTRY.size
         site_at = at + topic_size
         unit_at = site_at + site_size
         skip_at = unit_at + unit_size
         payload_at = skip_at + 8 * skipped
-        topic, site, unit = _text(body[at:site_at]), _text(body[site_at:unit_at]), _text(body[unit_at:skip_at])
-        skip = struct.unpack_from(f"<{skipped}q", body, skip_at) if skipped else ()
+        topic, site, unit = _text(content[at:site_at]), _text(content[site_at:unit_at]), _text(content[unit_at:skip_at])
+        skip = struct.unpack_from(f"<{skipped}q", content, skip_at) if skipped else ()
         at = payload_at + payload_size
-        yield Entry(topic, body[payload_at:at], arrival, site, unit, None if offset == _UNKNOWN else offset, skip)
+        yield Entry(topic, content[payload_at:at], arrival, site, unit, None if offset == _UNKNOWN else offset, skip)
 
 
 def sync(folder: Path) -> None:

@@ -40,6 +40,14 @@ def test_numbers_in_any_order_come_back_from_bytes(numbers: list[int]) -> None:
     assert all(number in again for number in numbers)
 
 
+@given(SMALL_RUNS, st.lists(st.integers(1, 80)))
+def test_single_numbers_join_the_runs_that_they_touch(runs: list[tuple[int, int]], numbers: list[int]) -> None:
+    kept, there = Intervals(runs), {n for first, last in runs for n in range(first, last + 1)}
+    assert kept.among(numbers) == tuple(n for n in numbers if n in there)
+    kept.add_all(numbers)
+    assert list(kept) == list(runs_of(sorted(there | {*numbers})))
+
+
 @given(st.sets(st.integers(1, 40)))
 def test_the_run_of_a_number_is_the_widest_around_it(numbers: set[int]) -> None:
     kept = Intervals((n, n) for n in numbers)
