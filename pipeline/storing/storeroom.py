@@ -31,8 +31,10 @@ LARGEST = 2**18
 """Bytes of one message to or from the storing process."""
 STORING = (sys.executable, "-m", "pipeline.storing.process")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-_ENVIRONMENT = {"POLARS_MAX_THREADS": "1"}
-"""Each store has a thread already; for a segment's few rows a pool costs a third more (tests.bench.end_to_end)."""
+_ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "_RJEM_MALLOC_CONF": "dirty_decay_ms:10000"}
+"""Each store has a thread already; for a segment's few rows a pool costs a third more (tests.bench.end_to_end).
+Polars' jemalloc keeps room that was used for ten seconds and not for half of one: then the next segment finds it.
+"""
 log = logging.getLogger(__name__)
 
 
