@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from cellherd.runs import Run
 from collectors import witness
-from collectors.entries import About, Numbered, checksum
+from collectors.entries import About, Numbered, checksum, columns
 from collectors.spool import CHUNK, COLUMNS, Spool
 from collectors.witness import forget, gone, keep_spare, recount
 
@@ -68,7 +68,7 @@ def adopt(spool: Spool, opening: Opening, rows: Iterable[Kept]) -> int:
     insert = f"insert or ignore into row values (?{',?' * 14})"  # noqa: S608 - question marks only
     came = 0
     for row, state, body in rows:
-        values = (n, row.seq, row.urgent, *astuple(row.about), checksum(n, row, body), state, body)
+        values = (n, row.seq, row.urgent, *columns(row.about), checksum(n, row, body), state, body)
         came += spool.ask(insert, values).rowcount
         if row.about.event == "gap":
             keep_spare(spool.ask, n, row, json.loads(body))

@@ -1,20 +1,27 @@
-"""How much history may be on its way, so that what is new arrives in time and a fleet does not storm its server."""
+"""How much history may be on its way, so that what is new arrives in time and a fleet does not storm its server.
+
+The receipts govern it, as acknowledgements govern a connection's congestion window (RFC 5681, 6817): a link and a server
+that answer quickly get more to do, slow ones less. A thousand edges that come back together share a server so without
+knowing of each other: its receipts take longer for all of them.
+"""
 
 from __future__ import annotations
 
-MOST = 6
-"""Messages of history on their way, of the ten that a window holds."""
-PER_S = 20.0
-"""Messages of history a second, 1,200 readings: after an outage thousands of edges may have a backlog."""
+FIRST = 4
+"""Messages of history on their way on a new connection, until receipts tell what link and server bear."""
+MOST = 16
+"""The most of them, about 20 kB: a fast link that becomes one of 64 kbit/s is free again after some seconds."""
+PER_S = 60.0
+"""Messages of history a second, 3,600 readings: an edge has batteries to read meanwhile."""
 SLOW_S, QUICK_S = 2.0, 1.0
 """A receipt that takes longer means that history fills the link; one that is quicker, that there is room for more."""
 
 
 class Pace:
-    """Times are monotonic seconds."""
+    """Times are monotonic seconds. A new connection begins with a new one."""
 
     def __init__(self) -> None:
-        self._window, self._tokens, self._at = MOST, PER_S, 0.0
+        self._window, self._tokens, self._at = FIRST, PER_S, 0.0
 
     def may(self, now: float, flying: int) -> bool:
         """Whether one more may go while so many are on their way. One that may counts as gone."""
@@ -26,7 +33,7 @@ class Pace:
         return True
 
     def took(self, seconds: float) -> None:
-        """A message of history had its receipt after so long."""
+        """A message of history had its receipt after so long, or has none after so long and is sent again."""
         if seconds > SLOW_S:
             self._window = max(1, self._window // 2)
         elif seconds < QUICK_S:

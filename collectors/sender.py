@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from cellherd.failpoint import failpoint
-from collectors import pace
-from collectors.entries import Batch, Numbered, batches
+from collectors.entries import Batch, Numbered, batches, grown
 from collectors.holes import Place
 from collectors.messages import Whose, message
 from collectors.orders import Receipt, Replay
@@ -22,14 +21,12 @@ from collectors.pace import Pace
 from collectors.poison import DEADLY_S, Suspects
 
 WINDOW = 10
-"""Messages on their way without a receipt."""
-BACKFILL = pace.MOST
-"""How many of them may be old, so that what is new need not wait for a slow link."""
+"""Messages of what is new on their way without a receipt. What is old has a window of its own: pace.py."""
 FIRST_S, LONGEST_S = 10.0, 300.0
 """Wait before the first resend and the longest; it doubles in between."""
 JITTER = 0.2
-SCAN = 1000
-"""Rows that are looked at together when old ones are grouped into messages."""
+SCAN = 2000
+"""Rows that are looked at together when old ones are grouped into messages: 60 of each of 33 modules."""
 NOT_ENROLLED = "unknown_module"
 """The code that concerns whole messages, whatever stands in them."""
 OVERTAKEN, TRIES = 100, 5
@@ -148,6 +145,7 @@ class Sender:
             if (convict := self._suspects.broke(deadly)) is not None:
                 self._condemn(convict)
         self._flights.clear()
+        self._pace = Pace()
         self._more = True
 
     def turn(self, now: float) -> None:
@@ -155,9 +153,11 @@ class Sender:
         self._now = now
         self._suspects.survived(now)
         for late in [flight for flight in self._flights if flight.due <= now]:
+            if late.old:
+                self._pace.took(now - late.last)
             if not self._send(late, now):
                 return
-        while len(self._flights) < WINDOW and (flight := self._next(now)) is not None:
+        while (flight := self._next(now)) is not None:
             if not self._send(flight, now):
                 return
         self.progressed = now
@@ -166,16 +166,21 @@ class Sender:
         if self._suspects.ready():
             free = not self._flights and self._suspects.trial is None
             return Flight(self._suspects.begin(now), old=True) if free else None
-        if self._urgent:
-            return Flight(self._urgent.popleft(), old=False)
-        if self._newest:
-            return Flight(self._newest.pop(next(iter(self._newest))), old=False)
+        old = sum(flight.old for flight in self._flights)
+        if self._urgent or self._newest:
+            return self._new() if len(self._flights) - old < WINDOW else None
         if not self._old and self._more:
-            self._old.extend(batches(self._outbox.pending(SCAN, self._taken())))
+            found = self._outbox.pending(SCAN, self._taken())
+            self._old.extend(grown(found) if len(found) == SCAN else batches(found))
             self._more = bool(self._old)
-        if not self._old or not self._pace.may(now, sum(flight.old for flight in self._flights)):
+        if not self._old or not self._pace.may(now, old):
             return None
         return Flight(self._old.popleft(), old=True)
+
+    def _new(self) -> Flight:
+        if self._urgent:
+            return Flight(self._urgent.popleft(), old=False)
+        return Flight(self._newest.pop(next(iter(self._newest))), old=False)
 
     def _taken(self) -> set[tuple[str, int]]:
         lanes = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ from cellherd.forms import LaterForm
 from cellherd.paths import sync
 from cellherd.runs import runs_of
 from collectors import tables, wal, witness
-from collectors.entries import About, Instant, Numbered, checksum, compact
+from collectors.entries import About, Instant, Numbered, checksum, columns, compact
 from collectors.witness import SAFE, SETTLED, WAITING
 
 CHUNK = 1000
@@ -131,7 +131,7 @@ class Spool:
         self._save(epoch)  # a lost tail shows only where it is known how far the numbers went
 
     def _values(self, epoch: Epoch, row: Numbered, body: str) -> tuple[object, ...]:
-        return (epoch.n, row.seq, row.urgent, *astuple(row.about), checksum(epoch.n, row, body), WAITING, body)
+        return (epoch.n, row.seq, row.urgent, *columns(row.about), checksum(epoch.n, row, body), WAITING, body)
 
     def waiting(self, epoch: Epoch) -> Iterator[Numbered]:
         """Rows without a receipt, oldest first. Raises sqlite3.DatabaseError at their end if there should be others."""

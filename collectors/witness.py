@@ -11,11 +11,10 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any, TypeAlias
 
 from cellherd.runs import Run, runs_of
-from collectors.entries import About, Numbered, compact
+from collectors.entries import About, Numbered, columns, compact
 
 Ask: TypeAlias = Callable[..., sqlite3.Cursor]
 """Runs one statement of the file."""
@@ -59,7 +58,7 @@ def gone(ask: Ask, n: int) -> list[Run]:
 def keep_spare(ask: Ask, n: int, numbered: Numbered, body: Mapping[str, object]) -> None:
     """Write a gap that tells of numbers down twice: were it lost, nothing else would tell of them."""
     if numbered.about.event == "gap" and body.get("from_seq") is not None:
-        said = json.dumps([numbered.urgent, *astuple(numbered.about), body], separators=(",", ":"))
+        said = json.dumps([numbered.urgent, *columns(numbered.about), body], separators=(",", ":"))
         ask("insert or replace into spare values (?,?,?,?)", (n, numbered.seq, said, sum_of(n, numbered.seq, said)))
 
 

@@ -12,7 +12,7 @@ from collectors.absence import Absence, last_seen
 from collectors.boots import Span, guess
 from collectors.entries import Batch, Entry
 from collectors.messages import Whose, message
-from collectors.pace import MOST, Pace
+from collectors.pace import FIRST, MOST, PER_S, Pace
 from collectors.poison import DEATHS, Suspects
 from collectors.timekeeping import WINDOW_MS, Timekeeper
 from tests.collectors.outboxes import MIB, NOW, HandClock, bodies, everything, outbox, reading
@@ -145,14 +145,16 @@ def test_at_the_cap_a_week_old_history_is_thinned_to_one_a_minute_and_counted(tm
 
 def test_history_slows_down_where_it_fills_the_link_and_never_storms() -> None:
     pace = Pace()
-    assert [pace.may(1.0, flying) for flying in (5, MOST)] == [True, False]
-    for _ in range(3):
-        pace.took(9.0)
-    assert [pace.may(2.0, flying) for flying in (0, 1)] == [True, False]
-    for _ in range(MOST):
+    assert [pace.may(1.0, flying) for flying in (FIRST - 1, FIRST)] == [True, False]
+    for _ in range(2 * MOST):
         pace.took(0.1)
-    assert pace.may(3.0, MOST - 1)
-    assert sum(pace.may(4.0, 0) for _ in range(100)) <= 20
+    assert [pace.may(2.0, flying) for flying in (MOST - 1, MOST)] == [True, False]
+    pace.took(1.5)
+    assert [pace.may(3.0, flying) for flying in (MOST - 1, MOST)] == [True, False], "neither slow nor quick"
+    for _ in range(5):
+        pace.took(9.0)
+    assert [pace.may(4.0, flying) for flying in (0, 1)] == [True, False]
+    assert sum(pace.may(9.0, 0) for _ in range(1000)) == PER_S
 
 
 def test_a_message_that_breaks_the_line_is_convicted_only_alone_and_on_a_line_that_works() -> None:

@@ -19,7 +19,8 @@ from collectors import entries, sender
 from collectors.entries import Entry
 from collectors.orders import Receipt, Replay
 from collectors.outbox import Outbox
-from collectors.sender import BACKFILL, FIRST_S, JITTER, WINDOW, Sender
+from collectors.pace import FIRST, MOST
+from collectors.sender import FIRST_S, JITTER, SCAN, WINDOW, Sender
 from tests.collectors.outboxes import bodies, outbox, reading, record
 
 Key = tuple[str, int]
@@ -112,18 +113,81 @@ def test_on_a_new_connection_everything_without_a_receipt_goes_at_once(box: Outb
     assert numbers(line.take()) == [[1]]
 
 
-def test_never_more_than_the_window_is_on_its_way_and_old_rows_leave_room_for_new_ones(box: Outbox) -> None:
+def told(box: Outbox, sent: list[dict[Key, int]]) -> Receipt:
+    """The receipt for these messages."""
+    return receipt(box, 0, also=tuple((seq, seq) for message in sent for _, seq in message))
+
+
+def test_never_more_than_the_windows_are_on_their_way_and_old_rows_follow_what_is_new(box: Outbox) -> None:
     box.commit([reading(n, f"m{n % 20}") for n in range(200)])
     send, line = made(box)
     send.turn(1.0)
     old = line.take()
-    assert len(old) == BACKFILL
+    assert len(old) == FIRST
     send.committed(box.commit([reading(n, f"m{n % 20}") for n in range(200, 220)]))
     send.turn(1.1)
-    assert numbers(line.take()) == [[seq] for seq in range(201, 201 + WINDOW - BACKFILL)], "what is new overtakes"
-    send.receipt(receipt(box, 0, also=tuple((seq, seq) for message in old for _, seq in message)))
+    new = line.take()
+    assert numbers(new) == [[seq] for seq in range(201, 201 + WINDOW)], "what is new overtakes"
+    send.receipt(told(box, old))
     send.turn(1.2)
-    assert len(line.take()) == BACKFILL
+    assert line.take() == [], "no history while something new waits"
+    send.receipt(told(box, new))
+    send.turn(1.3)
+    assert numbers(line.take())[:WINDOW] == [[seq] for seq in range(211, 211 + WINDOW)]
+
+
+def drained(box: Outbox, line: Wire, send: Sender, after_s: float, turns: int) -> list[int]:
+    """How many messages each turn sent, with receipts that take so long."""
+    sent = []
+    for turn in range(turns):
+        now = 1.0 + turn * after_s
+        send.turn(now)
+        came = line.take()
+        sent.append(len(came))
+        send.turn(now + after_s - 0.01)
+        assert line.take() == []
+        send.receipt(told(box, came))
+    return sent
+
+
+def test_receipts_that_come_quickly_earn_history_more_room_and_a_new_connection_begins_anew(box: Outbox) -> None:
+    box.commit([reading(n, f"m{n}") for n in range(400)])
+    send, line = made(box)
+    assert drained(box, line, send, 0.5, 6) == [FIRST, 2 * FIRST, MOST, MOST, MOST, MOST]
+    send.reconnected()
+    send.turn(9.0)
+    assert len(line.take()) == FIRST
+
+
+def test_receipts_that_take_long_or_do_not_come_leave_history_the_least_room(box: Outbox) -> None:
+    box.commit([reading(n, f"m{n}") for n in range(400)])
+    send, line = made(box)
+    assert drained(box, line, send, 5.0, 3) == [FIRST, 1, 1]
+    assert drained(box, line, send, 0.5, 5)[-1] == MOST
+    send.turn(100.0)
+    lost = line.take()
+    assert len(lost) == MOST
+    send.turn(100.0 + FIRST_S * (1 + JITTER))
+    assert numbers(line.take()) == numbers(lost), "sent again"
+    send.receipt(told(box, lost))
+    send.turn(113.0)
+    assert len(line.take()) == 1
+
+
+def test_of_a_long_backlog_only_full_messages_leave_but_none_is_held_back_for_it(box: Outbox) -> None:
+    """Nine modules, and one that spoke twice at the beginning: its message does not wait for more that never comes."""
+    box.commit([reading(n, "quiet") for n in range(2)])
+    box.commit([reading(n, f"m{n % 9}") for n in range(2 * SCAN)])
+    send, line = made(box)
+    sizes: list[int] = []
+    for turn in range(100):
+        send.turn(1.0 + turn)
+        came = line.take()
+        sizes += [len(message) for message in came]
+        send.receipt(told(box, came))
+    assert sizes[0] == 2
+    assert sum(sizes) == 2 * SCAN + 2
+    assert [size for size in sizes[:-9] if size < entries.PACK] == [2]
 
 
 def test_old_rows_are_packed_and_deflated(box: Outbox) -> None:
