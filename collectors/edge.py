@@ -132,6 +132,8 @@ class Edge:
         self._written, self._commits = Written(), Durations()
         self._connection = 0
         self._older: set[str] = set()
+        self._put_off = False
+        """Whether the server asked for something since the disk refuses."""
         self._commit_at = self._health_at = self._watchdog_at = 0.0
 
     @property
@@ -177,6 +179,7 @@ class Edge:
     def turn(self, now: float) -> None:
         """One round: what the server said, what was read, what is to be sent."""
         if self._keeping.mend(now):
+            self._put_off = False
             self._absence.learn(last_seen(self._keeping.earlier, self._periods()))
             self._keeping.earlier.clear()
             self._renewed()
@@ -211,7 +214,9 @@ class Edge:
                 self._clock.heard(order.srv_ts)
                 self._sender.receipt(order)
             elif self._keeping.trouble:  # what stands in the file is not known now; the server asks again
-                log.info("the server asks for numbers again, which must wait for the disk")
+                if not self._put_off:
+                    log.info("the server asks for numbers again, which must wait for the disk")
+                self._put_off = True
             else:
                 self._sender.replay(order, self._periods())
 

@@ -38,7 +38,7 @@ class About:
 
 
 columns = attrgetter(*(field.name for field in fields(About)))
-"""All that an About says, as a tuple in the order of its fields: `astuple` copies each of them, at ten times the cost."""
+"""All that an About says, in the order of its fields: `astuple` copies each of them, which takes ten times as long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """How much history may be on its way, so that what is new arrives in time and a fleet does not storm its server.
 
-The receipts govern it, as acknowledgements govern a connection's congestion window (RFC 5681, 6817): a link and a server
-that answer quickly get more to do, slow ones less. A thousand edges that come back together share a server so without
-knowing of each other: its receipts take longer for all of them.
+Receipts govern it, as acknowledgements govern the congestion window of a connection (RFC 5681, 6817): a link and a
+server that answer quickly get more to do, slow ones less. A thousand edges that come back together so share a server
+without knowing of each other: its receipts take longer for all of them.
 """
 
 from __future__ import annotations

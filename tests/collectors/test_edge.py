@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from threading import Event
 
 import pytest
 
+from cellherd import topics
 from cellherd.config import EdgeConfig
 from cellherd.errors import CellherdError
 from cellherd.reading import Measured
@@ -248,6 +250,33 @@ def test_a_disk_that_fails_for_a_while_costs_no_reading_and_doubles_none(
     assert caplog.text.count("disk I/O error") == 2
     edge._outbox.close()
     edge._publisher.stop()
+
+
+def test_what_the_server_asks_for_while_the_disk_refuses_is_said_once_until_it_works_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    edge = Edge(EdgeConfig(edge=EDGE), [], tmp_path, HandClock())
+    ask = {"v": 1, "id": "1", "stream": "a" * 32, "epoch": "b" * 16, "from": 1, "to": 9}
+    for times, now in ((1, 10.0), (2, 1e9)):
+        fail_once(monkeypatch, edge, committed=False)
+        edge._hand.add([reading(times)])
+        with monkeypatch.context() as still:
+            still.setattr(edge._keeping, "_opened", refused)
+            edge.turn(now)
+            for later in (10, 20):
+                edge._publisher.inbox.extend([(topics.replay(EDGE), json.dumps(ask).encode())] * 16)
+                edge.turn(now + later)
+                assert not edge._publisher.inbox
+        assert caplog.text.count("which must wait for the disk") == times
+        edge.turn(now + 100)
+        assert not edge._keeping.trouble
+    edge._outbox.close()
+    edge._publisher.stop()
+
+
+def refused() -> None:
+    raise sqlite3.OperationalError("disk I/O error")
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, edge: Edge, *, committed: bool) -> None:
