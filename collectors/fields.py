@@ -8,11 +8,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any
 
 from cellherd.reading import LENGTHS, Measured
+
+
+@cache
+def _place(name: str) -> tuple[str, str | int]:
+    """Group and key of a name, or "" and the name."""
+    group, _, key = name.rpartition(".")
+    return group, int(key) if group in LENGTHS else key
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +43,8 @@ class Field:
 
     def __post_init__(self) -> None:
         """What every frame would ask for again: the compiled form, and group and key of the name."""
-        group, _, key = self.name.rpartition(".")
         object.__setattr__(self, "code", struct.Struct(self.form))
-        object.__setattr__(self, "place", (group, int(key) if group in LENGTHS else key))
+        object.__setattr__(self, "place", _place(self.name))
 
     @property
     def plain(self) -> bool:
@@ -196,10 +202,10 @@ def write(table: Table, measured: Measured, data: bytearray) -> None:
 
 def value_of(measured: Measured, name: str) -> int | None:
     """What a field of a table stands for in a reading."""
-    group, _, key = name.rpartition(".")
-    if group in LENGTHS:
+    group, key = _place(name)
+    if isinstance(key, int):
         entries: tuple[int | None, ...] = getattr(measured, group)
-        return entries[int(key)] if int(key) < len(entries) else None
+        return entries[key] if key < len(entries) else None
     holder: Mapping[str, Any] | None = getattr(measured, group) if group else None
     value = holder.get(key) if holder is not None else getattr(measured, name)
     return None if value is None else int(value)

@@ -12,6 +12,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from cellherd.reading import Measured
 from collectors.emulators.protection import PROTECTIONS, Feel, Protection, limits
@@ -24,7 +25,9 @@ OCV = (
     (1.01, 3900),
 )  # fmt: skip
 """State of charge, mV. Sony 26650 by SimSES (BSD-3, TUM 2023); the last pair makes an overcharged cell rise on."""
-_SOCS = [soc for soc, _ in OCV]
+_BENDS = [soc for soc, _ in OCV[1:-1]]
+_LINES = [(low, mv, high_mv - mv, high - low) for (low, mv), (high, high_mv) in pairwise(OCV)]
+"""Where each straight piece begins, in charge and mV, and how far it goes in both."""
 
 DAY_S = 86_400
 SUBSTEP_S = 10
@@ -104,9 +107,11 @@ class Battery:
     def _live(self, at: float, seconds: float) -> None:
         self.current_ma = self._allowed(self._wanted_ma(at))
         self.balancing = self._balance()
-        for i, capacity in enumerate(self.capacity):
-            bled = BALANCE_MA if self.balancing >> i & 1 else 0
-            self.soc[i] = max(0.0, self.soc[i] + (self.current_ma - bled) * seconds / 3600 / capacity)
+        current, balancing = self.current_ma, self.balancing
+        self.soc = [
+            max(0.0, soc + (current - (balancing >> i & 1) * BALANCE_MA) * seconds / 3600 / capacity)
+            for i, (soc, capacity) in enumerate(zip(self.soc, self.capacity, strict=True))
+        ]
         self._ocv = [ocv_mv(soc) for soc in self.soc]  # once a change: it is asked for three times
         self.throughput_mah += abs(self.current_ma) * seconds / 3600
         self._warm(at, seconds)
@@ -141,9 +146,9 @@ class Battery:
         return tuple(round(mv) for mv in self._cells_mv(self.current_ma))
 
     def _balance(self) -> int:
-        cells = self.cell_mv()
-        floor = max(BALANCE_ABOVE_MV, min(cells) + BALANCE_SPREAD_MV)
-        return sum(1 << i for i, mv in enumerate(cells) if mv > floor)
+        cells = self._cells_mv(self.current_ma)
+        floor = max(BALANCE_ABOVE_MV, round(min(cells)) + BALANCE_SPREAD_MV)
+        return sum(1 << i for i, mv in enumerate(cells) if round(mv) > floor) if round(max(cells)) > floor else 0
 
     def _warm(self, at: float, seconds: float) -> None:
         ambient = self.plan.ambient_dc / 10 + 3 * math.sin(math.tau * (at / DAY_S - 0.4))
@@ -152,9 +157,9 @@ class Battery:
         self.temperature += seconds * (heat_w / capacity - (self.temperature - ambient) / COOLING_S)
 
     def _protect(self, seconds: float) -> None:
-        cells = self.cell_mv()
+        cells = self._cells_mv(self.current_ma)
         rate_pm = round(1000 * self.current_ma / self.plan.capacity_mah)
-        feel = Feel(max(cells), min(cells), round(10 * self.temperature), rate_pm)
+        feel = Feel(round(max(cells)), round(min(cells)), round(10 * self.temperature), rate_pm)
         held = {p: age + round(seconds) for p, age in self.tripped.items() if not p.releases(feel, age)}
         for protection in PROTECTIONS:
             if protection not in self.tripped and protection.trips(feel):
@@ -199,6 +204,5 @@ class Battery:
 
 def ocv_mv(soc: float) -> float:
     """Open-circuit voltage of a cell, mV, straight between the points of the table."""
-    at = min(max(bisect_right(_SOCS, soc), 1), len(OCV) - 1)
-    (low, low_mv), (high, high_mv) = OCV[at - 1], OCV[at]
-    return low_mv + (high_mv - low_mv) * (soc - low) / (high - low)
+    low, low_mv, rise, width = _LINES[bisect_right(_BENDS, soc)]
+    return low_mv + rise * (soc - low) / width
