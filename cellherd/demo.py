@@ -33,7 +33,7 @@ MARK = ".cellherd-demo"
 SERVER = ("--config", "fleet.toml", "--state", "server")
 WORN = "lake-view/barn/m4"
 """The module that is behind its knee, in the year that the demo makes up."""
-PATIENCE_S = 120
+PATIENCE_S, LOOK_S = 120, 0.2
 BARS = (TextColumn("{task.description:<38}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
 
 
@@ -87,16 +87,18 @@ class Stage:
         return f"{lines[-1] if lines else 'it said nothing'} ({path})"
 
 
-def end(child: subprocess.Popen[str]) -> None:
-    """Ask a process to stop, and make it if it does not within ten seconds."""
-    child.terminate()
-    try:
-        child.wait(10)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    if child.stdout:
-        child.stdout.close()
+def end(*children: subprocess.Popen[str]) -> None:
+    """Ask processes to stop, all at once, and make one that does not within ten seconds."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        if child.stdout:
+            child.stdout.close()
 
 
 def demo(
@@ -169,19 +171,12 @@ def play(stage: Stage, progress: Progress, hours: float, live: float) -> None:
         _emulate(stage, site, hours)
     making = progress.add_task(f"{hours:g} hours of history, as frames", told="", total=1)
     wait(stage, lambda: _making(stage, progress, making))
-    for site in sites:
-        words = ("edge", "run", "--config", str(stage.folder / site / "edge.toml"), *_state(stage, f"{site}/state"))
-        stage.start(f"edge-{site}", *words)
     sending = progress.add_task("sending it through broker and ingester", told="", total=1)
-    wait(stage, lambda: _sending(stage, progress, sending))
     reading = progress.add_task("live readings from the emulators", told="", total=live)
-    for _ in range(round(live * 4)):
-        _pause(stage, 0.25)
-        progress.update(reading, advance=0.25, told=f"{sum(t.live for t in stage.told.values()):,} readings")
-    for site in sites:
-        end(stage.children.pop(f"edge-{site}"))
+    wait(stage, lambda: _sending(stage, progress, sending) & _reading(stage, progress, reading), live)
     with step(progress, "writing the last of them to the archive"):
-        end(stage.children.pop("server"))
+        end(*(stage.children.pop(f"edge-{site}") for site in sites))
+        end(*(stage.children.pop(name) for name in ["server", *(f"site-{site}" for site in sites)]))
 
 
 def _state(stage: Stage, name: str) -> tuple[str, str]:
@@ -208,6 +203,11 @@ def _listen(child: subprocess.Popen[str], told: Told) -> None:
 
 
 def _making(stage: Stage, progress: Progress, task: Any) -> bool:
+    """How far the past of the sites is; an edge begins to send once its own is made."""
+    for site, told in stage.told.items():
+        if told.past and f"edge-{site}" not in stage.children:
+            words = ("--config", str(stage.folder / site / "edge.toml"), *_state(stage, f"{site}/state"))
+            stage.start(f"edge-{site}", "edge", "run", *words)
     done, of = (sum(getattr(t, name) for t in stage.told.values()) for name in ("done", "of"))
     progress.update(task, completed=done, total=of, told=f"{done:,} readings")
     return all(t.past for t in stage.told.values())
@@ -220,6 +220,14 @@ def _sending(stage: Stage, progress: Progress, task: Any) -> bool:
     return left <= len(stage.told) * 16  # live ones are always on their way
 
 
+def _reading(stage: Stage, progress: Progress, task: Any) -> bool:
+    """Counts from when every edge has read something, while it still sends the past."""
+    lives = [t.live for t in stage.told.values()]
+    progress.update(task, advance=LOOK_S if all(lives) else 0, told=f"{sum(lives):,} readings")
+    finished: bool = progress.tasks[task].finished
+    return finished
+
+
 @contextmanager
 def step(progress: Progress, what: str) -> Iterator[None]:
     """A bar without numbers, for work that cannot say how far it is."""
@@ -228,18 +236,15 @@ def step(progress: Progress, what: str) -> Iterator[None]:
     progress.update(task, total=1, completed=1)
 
 
-def wait(stage: Stage, ready: Any) -> None:
-    """Until `ready()`; raises CellherdError if a process dies or nothing comes of it."""
-    for _ in range(PATIENCE_S * 5):
+def wait(stage: Stage, ready: Any, at_least: float = 0) -> None:
+    """Until `ready()`, which takes so many seconds; raises CellherdError if a process dies or nothing comes of it."""
+    patience = PATIENCE_S + round(at_least)
+    for _ in range(round(patience / LOOK_S)):
         if ready():
             return
-        _pause(stage, 0.2)
-    raise CellherdError(f"the demo got no further within {PATIENCE_S} s; its logs are in {stage.folder / 'logs'}")
-
-
-def _pause(stage: Stage, seconds: float) -> None:
-    Event().wait(seconds)
-    stage.check()
+        Event().wait(LOOK_S)
+        stage.check()
+    raise CellherdError(f"the demo got no further within {patience} s; its logs are in {stage.folder / 'logs'}")
 
 
 def run(stage: Stage, console: Console, *words: str) -> None:

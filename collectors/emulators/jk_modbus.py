@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from cellherd import faults
 from cellherd.reading import Measured
 from collectors.drivers import jk_modbus as jk
 from collectors.drivers.jk import maps
 from collectors.emulators.device import Emulator, Truths, mask_of
-from collectors.fields import write
+from collectors.fields import Table, write
 from collectors.kernel import Registers, Request, Unsupported
 
 RUNTIME_BYTES, SETTINGS_BYTES, DEVICE_BYTES = 276, 292, 160
@@ -24,22 +26,30 @@ def answer(request: Request, address: int, truths: Truths) -> bytes | None:
     for base, make in ((jk.DEVICE, device), (jk.RUNTIME, runtime), (jk.SETTINGS, settings)):
         at = request.start - base
         if at >= 0:
-            image = make(truth)
-            if at + 2 * request.count <= len(image):
-                return image[at : at + 2 * request.count]
+            part = slice(at, at + 2 * request.count)
+            image = make(truth, part)
+            if part.stop <= len(image):
+                return image[part]
             break
     raise Unsupported(f"no registers {request.start:#06x}+{request.count}")
 
 
-def runtime(truth: Measured) -> bytes:
-    """Table 0x1200."""
+@cache
+def _within(table: Table, first: int, end: int) -> Table:
+    """The fields that stand in these bytes, or in part."""
+    return tuple(field for field in table if field.offset < end and field.end > first)
+
+
+def runtime(truth: Measured, part: slice = slice(RUNTIME_BYTES)) -> bytes:
+    """Table 0x1200, of which at least this part is filled in."""
     data = bytearray(RUNTIME_BYTES)
-    write(maps.MEASURED, truth, data)
+    first, end = part.start or 0, part.stop
+    write(_within(maps.MEASURED, first, end), truth, data)
     present = (1 << len(truth.cell_mv)) - 1
     masks = {"cells_present": present, "alarm": alarm(truth), "sensors_present": 0xFF}
-    for field in maps.MASKS:
+    for field in _within(maps.MASKS, first, end):
         field.write(data, masks.get(field.name.removeprefix("raw."), 0))
-    for field in maps.WIRES[: len(truth.cell_mv)]:
+    for field in _within(maps.WIRES[: len(truth.cell_mv)], first, end):
         field.write(data, WIRE_MOHM)
     return bytes(data)
 
@@ -50,14 +60,14 @@ def alarm(truth: Measured) -> int:
     return mask_of(faults.brand("jk")["alarm"], truth.faults) | overcharged << AT_ITS_LIMIT
 
 
-def settings(truth: Measured) -> bytes:
+def settings(truth: Measured, _part: slice) -> bytes:
     """Table 0x1000."""
     data = bytearray(SETTINGS_BYTES)
     write(maps.LIMITS, truth, data)
     return bytes(data)
 
 
-def device(truth: Measured) -> bytes:
+def device(truth: Measured, _part: slice) -> bytes:
     """Table 0x1400."""
     data = bytearray(DEVICE_BYTES)
     for name, at, size in maps.TEXTS:
