@@ -193,7 +193,7 @@ class Edge:
             log.warning("%s", text)
             self._tell("clock", text)
         self._hand.add(self._absence.told(self._outbox.instant(), self._outbox.boots))
-        self._obey()
+        self._obey(now)
         self._look_back()
         if self._hand.urgent or now >= self._commit_at:
             self._commit()
@@ -202,7 +202,7 @@ class Edge:
             self._greet(now)
             self._sender.turn(now)
 
-    def _obey(self) -> None:
+    def _obey(self, now: float) -> None:
         while self._publisher.inbox:
             topic, payload = self._publisher.inbox.popleft()
             try:
@@ -212,7 +212,7 @@ class Edge:
                 continue
             if isinstance(order, orders.Receipt):
                 self._clock.heard(order.srv_ts)
-                self._sender.receipt(order)
+                self._sender.receipt(order, now)
             elif self._keeping.trouble:  # what stands in the file is not known now; the server asks again
                 if not self._put_off:
                     log.info("the server asks for numbers again, which must wait for the disk")
@@ -239,7 +239,7 @@ class Edge:
         self._hand.done()
 
     def _last_commit(self) -> None:
-        self._obey()
+        self._obey(monotonic())
         self._hand.add(self._absence.told(self._outbox.instant(), self._outbox.boots, last=True))
         self._commit()
         self._sender.turn(monotonic())

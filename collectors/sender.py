@@ -84,8 +84,9 @@ class Sender:
             self._more |= place in self._newest
             self._newest[place] = batch
 
-    def receipt(self, receipt: Receipt) -> None:
-        """The server has something, or will never take it."""
+    def receipt(self, receipt: Receipt, now: float | None = None) -> None:
+        """The server has something, or will never take it. `now` is monotonic seconds, if not given the last turn's."""
+        self._now = self._now if now is None else now
         outbox = self._outbox
         outbox.receipt(receipt.stream, receipt.epoch, receipt.upto, receipt.also)
         if receipt.stream != outbox.stream:

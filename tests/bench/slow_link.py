@@ -111,7 +111,8 @@ def measure(folder: Path, days: float, seconds: float, kbit: float) -> tuple[lis
             wake.clear()
             while publisher.inbox:
                 order = parse(brokers.EDGE, *publisher.inbox.popleft())
-                (sender.receipt if isinstance(order, Receipt) else sender.replay)(order)  # type: ignore[arg-type]
+                assert isinstance(order, Receipt)
+                sender.receipt(order, monotonic())
             if connection and monotonic() >= at:
                 at, n = at + PERIOD_S, n + 1
                 committed = box.commit([made(n, m, box.instant().ts, box) for m in range(MODULES)])

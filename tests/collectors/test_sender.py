@@ -159,6 +159,15 @@ def test_receipts_that_come_quickly_earn_history_more_room_and_a_new_connection_
     assert len(line.take()) == FIRST
 
 
+def test_a_receipt_counts_from_when_it_comes_not_from_the_turn_before(box: Outbox) -> None:
+    box.commit([reading(n, f"m{n}") for n in range(400)])
+    send, line = made(box)
+    send.turn(1.0)
+    send.receipt(told(box, line.take()), 9.0)
+    send.turn(9.0)
+    assert len(line.take()) == 1
+
+
 def test_receipts_that_take_long_or_do_not_come_leave_history_the_least_room(box: Outbox) -> None:
     box.commit([reading(n, f"m{n}") for n in range(400)])
     send, line = made(box)
