@@ -47,8 +47,8 @@ class Told(msgspec.Struct):
     bt0: _Time
     seq: Annotated[list[Annotated[int, Meta(ge=1, le=2**63 - 1)]], Meta(min_length=1)]
     dt: list[_Time]
-    sent_ts: msgspec.Raw = None  # type: ignore[assignment]  # None: absent; a JSON null is not taken for it
-    sent_bt: msgspec.Raw = None  # type: ignore[assignment]  # as above
+    sent_ts: int = None  # type: ignore[assignment]  # None: absent; a JSON null is not taken for it
+    sent_bt: int = None  # type: ignore[assignment]  # as above
     faults: list[tuple[str, ...] | None] = None  # type: ignore[assignment]  # as above
     raw: list[dict[str, str] | None] = None  # type: ignore[assignment]  # as above
     extra: dict[str, list[_Number]] = None  # type: ignore[assignment]  # as above

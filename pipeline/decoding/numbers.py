@@ -58,13 +58,19 @@ def numbers(n: int, columns: Sequence[msgspec.Raw | None]) -> Numbers | None:
     bare = text.translate(None, _DIGITS)
     if b"n" in bare:
         bare = bare.replace(_NULL, b"")
-    if bare != _skeleton(shape) or shape.cells > CELLS or shape.temps > TEMPS:
+    if shape.cells > CELLS or shape.temps > TEMPS or len(bare) < n * _height(shape):  # before any room is taken for it
+        return None
+    if bare != _skeleton(shape) or (n == 1 and b"[]" in text):  # which looks like one number without its digits
         return None
     return Numbers(shape, text, len(said))
 
 
 def _width(columns: msgspec.Raw | None) -> int:
     return 0 if columns is None else bytes(columns).count(b"[") - 1
+
+
+def _height(shape: Shape) -> int:
+    return sum(shape.scalars) + shape.cells + shape.temps
 
 
 @lru_cache(256)  # few, since a hostile edge may make each of them 64 KiB long

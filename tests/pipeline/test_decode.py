@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -165,6 +166,13 @@ def test_a_common_message_takes_the_fast_way() -> None:
     assert columns.quick(message(3, 0, 12)) is not None
 
 
+ONE = json.loads(message(0, 0, 1))
+
+
+def of_one(**changes: Any) -> bytes:
+    return json.dumps({**ONE, **changes}, separators=(",", ":")).encode()
+
+
 HOSTILE: dict[str, bytes] = {
     "empty": b"",
     "not JSON": b"hello",
@@ -173,6 +181,7 @@ HOSTILE: dict[str, bytes] = {
     "null": b"null",
     "byte order mark": b"\xef\xbb\xbf" + GOOD,
     "not UTF-8": GOOD.replace(b'"jbd"', b'"\xff\xfe"'),
+    "not UTF-8 where anything may stand": GOOD.replace(b'"sent_bt":1000', b'"sent_bt":"\xff"'),
     "half a surrogate pair": GOOD.replace(b'"jbd"', b'"\\ud800"'),
     "half a pair in an unknown key": edited(more="\ud800"),
     "10 MB": edited(driver="x" * 10_000_000),
@@ -201,6 +210,8 @@ HOSTILE: dict[str, bytes] = {
     "a column too long": edited(voltage_mv=[52_800] * 3),
     "columns whose lengths make up for each other": edited(voltage_mv=[1], current_ma=[1, 2, 3]),
     "a cell too short": edited(cell_mv=[[3300, 3300], [3300]]),
+    "a column of a single reading that is empty": of_one(voltage_mv=[]),
+    "a cell of a single reading that is empty": of_one(cell_mv=[[3300], []]),
     "49 cells": edited(cell_mv=[[3300, 3300]] * 49),
     "a column folded to a number": edited(voltage_mv=52_800),
     "a column that is null": edited(voltage_mv=None),
@@ -229,6 +240,26 @@ HOSTILE: dict[str, bytes] = {
     "the second half of a pair": b'"b":2}]}',
     "a closed array": b"]" + GOOD,
 }
+
+
+def test_an_empty_column_does_not_move_the_numbers_of_its_neighbours() -> None:
+    good = [entry(of_one(seq=[seq])) for seq in (1, 2)]
+    decoded = decode([good[0], entry(of_one(voltage_mv=[])), entry(of_one(cell_mv=[[3300], []])), good[1]])
+    assert said(decoded.frames["reading"]) == [row for one in good for row in by_hand(one)]
+    assert len(decoded.dead) == 2
+
+
+def test_what_a_message_pretends_to_hold_takes_no_room() -> None:
+    n = 4000
+    many = {"seq": list(range(1, n + 1)), "dt": [0] * n, "faults": ..., "raw": ..., "extra": ...}
+    silent = {q.name: ... for q in SCALARS}
+    payload = edited(**silent, **many, cell_mv=[[]] * 10_000, temp_dc=...)
+    assert len(payload) <= wire.MAX_OUT
+    tracemalloc.start()
+    assert columns.quick(payload) is None
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20 * wire.MAX_OUT, "as if the cells had 40,000,000 numbers"
 
 
 def test_hostile_messages_are_set_aside_with_a_reason_and_harm_no_neighbour() -> None:
