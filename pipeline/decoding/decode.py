@@ -5,7 +5,7 @@ A pure function of the entries, so that each store may decode them again and get
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -25,6 +25,10 @@ from pipeline.decoding.numbers import Block
 from pipeline.journal.entry import Dead, Entry
 from pipeline.schema import PLACE, TABLES, Schema
 
+_ROWS = 2**15
+"""Readings taken apart together: a segment of deflated history has six times as many, and each of them is several
+hundred bytes of Python's objects and text until it is a row.
+"""
 _OF_MESSAGE: Schema = {
     **PLACE,
     **dict.fromkeys(("stream", "epoch", "clk", "driver"), pl.String),
@@ -70,15 +74,31 @@ def decode(entries: Sequence[Entry]) -> Decoded:
 
     Rows keep the order of the entries; seqs in an entry's `skip` are left out.
     """
-    found = [one for entry in entries if (one := _read(entry))]
-    readings, blocks, late = _fitting([one for one in found if isinstance(one, _Readings)])
-    recorded = [one for one in found if isinstance(one, _Record)]
-    dead = [*(one for one in found if isinstance(one, Dead)), *late]
-    parts = {"reading": _of_readings(readings, blocks)}
-    for table in records.TABLES:
-        parts[table] = _of_records(table, [one for one in recorded if one.table == table])
-    frames = {table: _finished(table, frame) for table, frame in parts.items()}
-    return Decoded(frames, dead, sum(one.unknown for one in readings) + sum(one.unknown for one in recorded))
+    parts: dict[str, list[pl.DataFrame]] = {table: [] for table in ("reading", *records.TABLES)}
+    dead: list[Dead] = []
+    unknown = 0
+    for found in _helpings(entries):
+        readings, blocks, late = _fitting([one for one in found if isinstance(one, _Readings)])
+        recorded = [one for one in found if isinstance(one, _Record)]
+        dead += [*(one for one in found if isinstance(one, Dead)), *late]
+        unknown += sum(one.unknown for one in readings) + sum(one.unknown for one in recorded)
+        parts["reading"] += _of_readings(readings, blocks)
+        for table in records.TABLES:
+            parts[table] += _of_records(table, [one for one in recorded if one.table == table])
+    return Decoded({table: _finished(table, some) for table, some in parts.items()}, dead, unknown)
+
+
+def _helpings(entries: Sequence[Entry]) -> Iterator[list[_Outcome]]:
+    some: list[_Outcome] = []
+    rows = 0
+    for entry in entries:
+        if one := _read(entry):
+            some.append(one)
+            rows += len(one.message.told.seq) if isinstance(one, _Readings) else 1
+        if rows >= _ROWS:
+            yield some
+            some, rows = [], 0
+    yield some
 
 
 def _fitting(readings: list[_Readings]) -> tuple[list[_Readings], list[Block], list[Dead]]:
@@ -137,10 +157,10 @@ def _check_module(module: str, topic: Topic) -> None:
         raise BadPayload("schema", f"module {module!r} on the topic of {topic.module!r}")
 
 
-def _of_readings(readings: list[_Readings], blocks: Sequence[Block]) -> pl.DataFrame | None:
+def _of_readings(readings: list[_Readings], blocks: Sequence[Block]) -> list[pl.DataFrame]:
     """All readings but the doubled ones. What is said once a message is spread over its readings."""
     if not readings:
-        return None
+        return []
     told = zip(*(_head(one.entry, one.topic, one.message.told) for one in readings), strict=True)
     heads = pl.DataFrame([
         pl.Series(name, values, kind) for (name, kind), values in zip(_OF_MESSAGE.items(), told, strict=True)
@@ -150,9 +170,9 @@ def _of_readings(readings: list[_Readings], blocks: Sequence[Block]) -> pl.DataF
         heads = heads[np.repeat(np.arange(len(heads)), counts)]
     frame = heads.hstack(columns.table([one.message for one in readings], blocks))
     if not any(one.entry.skip for one in readings):
-        return frame
+        return [frame]
     fresh = [seq not in one.entry.skip for one in readings for seq in one.message.told.seq]
-    return frame.filter(pl.Series(fresh))
+    return [frame.filter(pl.Series(fresh))]
 
 
 def _head(entry: Entry, topic: Topic, told: Told) -> tuple[object, ...]:
@@ -161,11 +181,12 @@ def _head(entry: Entry, topic: Topic, told: Told) -> tuple[object, ...]:
     return (*place, *own, told.t0, told.bt0, entry.arrival_ts, entry.offset_ms)
 
 
-def _of_records(table: str, found: list[_Record]) -> pl.DataFrame | None:
+def _of_records(table: str, found: list[_Record]) -> list[pl.DataFrame]:
     if not found:
-        return None
+        return []
     told = {name: kind for name, kind in TABLES[table].items() if name not in ("date", "ts")}
-    return pl.DataFrame([_row(one.entry, one.topic, one.row) for one in found], {**_OF_MESSAGE, "dt": pl.Int64, **told})
+    rows = [_row(one.entry, one.topic, one.row) for one in found]
+    return [pl.DataFrame(rows, {**_OF_MESSAGE, "dt": pl.Int64, **told})]
 
 
 def _row(entry: Entry, topic: Topic, row: dict[str, Any]) -> dict[str, Any]:
@@ -174,11 +195,11 @@ def _row(entry: Entry, topic: Topic, row: dict[str, Any]) -> dict[str, Any]:
     return row | place | times | {"arrival_ts": entry.arrival_ts, "offset_ms": entry.offset_ms}
 
 
-def _finished(table: str, found: pl.DataFrame | None) -> pl.DataFrame:
+def _finished(table: str, parts: list[pl.DataFrame]) -> pl.DataFrame:
     schema = TABLES[table]
-    if found is None:
+    if not parts:
         return pl.DataFrame(schema=schema)
-    frame = _stamped(found)
+    frame = _stamped(pl.concat(parts, how="diagonal"))  # left in chunks: in one they would be there twice
     begun = pl.col("from_ts") if table == "gap" else pl.lit(None, pl.Int64)
     begun = pl.when(begun.is_between(EARLIEST, pl.col("ts"))).then(begun).otherwise("ts")
     frame = frame.with_columns(date=pl.from_epoch(begun, "ms").dt.date())

@@ -15,7 +15,7 @@ from cellherd.clock import EARLIEST
 from cellherd.reading import SCALARS
 from cellherd.wire import Line, Source
 from pipeline.decoding import columns, numbers
-from pipeline.decoding.decode import Decoded, decode
+from pipeline.decoding.decode import Decoded, _fitting, decode
 from pipeline.journal.entry import Entry
 from pipeline.schema import TABLES
 from tests.pipeline.messages import T0, entries, message, source
@@ -378,7 +378,22 @@ def test_a_record_is_dated_like_a_reading_and_a_gap_by_its_beginning() -> None:
     assert night.frames["gap"]["date"].to_list() == [datetime.fromtimestamp(T0 / 1000 - 86_400, UTC).date()]
 
 
-def test_a_batch_larger_than_one_helping_keeps_its_order() -> None:
+def test_a_batch_larger_than_one_helping_keeps_its_order_and_a_helping_takes_the_room_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.decoding.decode._ROWS", 200)
     batch = list(entries(2, 700))
-    frame = decode(batch).frames["reading"]
-    assert said(frame) == [row for one in batch for row in by_hand(one)]
+    batch[100:100] = [entry(of_one(soc_pm=[2**15])), entry(edited(raw=..., extra=..., cell_mv=...))]
+    batch.append(record(1, "edge", {"code": "disk"}))
+    held: list[int] = []
+
+    def counted(some: list[Any]) -> Any:
+        held.append(len(some))
+        return _fitting(some)
+
+    monkeypatch.setattr("pipeline.decoding.decode._fitting", counted)
+    decoded = decode(batch)
+    assert said(decoded.frames["reading"]) == [row for one in batch[:100] + batch[101:-1] for row in by_hand(one)]
+    assert [one.entry for one in decoded.dead] == [batch[100]]
+    assert len(decoded.frames["edge_event"]) == 1
+    assert max(held) <= 200
