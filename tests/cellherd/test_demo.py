@@ -64,6 +64,20 @@ def test_an_edge_begins_when_the_past_of_its_own_site_is_made(stage: Stage, monk
     assert begun == ["edge-south", "edge-north"], "each once"
 
 
+def test_a_past_that_is_finished_while_one_looks_has_its_edge_begun(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread hears of it, at any moment: an edge that never began would let the demo wait for it in vain."""
+    monkeypatch.setattr(Stage, "start", lambda self, name, *_: self.children.setdefault(name, None))
+    stage.told["north"].past = True
+    progress = Progress()
+    task = progress.add_task("", told="")
+    monkeypatch.setattr(progress, "update", lambda *_, **__: setattr(stage.told["south"], "past", True))
+    looks = [demo._making(stage, progress, task) for _ in range(2)]
+    assert looks == [False, True]
+    assert {*stage.children} == {"edge-north", "edge-south"}
+
+
 def test_live_seconds_count_once_every_edge_has_read_something(stage: Stage) -> None:
     progress = Progress()
     task = progress.add_task("", told="", total=1.0)
