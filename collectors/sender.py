@@ -30,7 +30,9 @@ SCAN = 2000
 NOT_ENROLLED = "unknown_module"
 """The code that concerns whole messages, whatever stands in them."""
 OVERTAKEN, TRIES = 100, 5
-"""A message that was sent so often while so many later ones had their receipts is silently thrown away somewhere."""
+"""A message that is silently thrown away somewhere: so many later ones had their receipts, and so many of its tries
+were in vain while ones that left behind them had theirs. Tries while the server was away tell nothing.
+"""
 URGENT = 200
 """Urgent messages that overtake the rest; beyond that many they queue up like everything else."""
 log = logging.getLogger(__name__)
@@ -51,6 +53,10 @@ class Flight:
     last: float = 0.0
     tries: int = 0
     overtaken: int = 0
+    in_vain: int = 0
+    """Tries behind which another message left and had its receipt."""
+    passed: int = 0
+    """The last of these tries."""
 
 
 class Sender:
@@ -108,7 +114,10 @@ class Sender:
             self._pace.took(self._now - done.first)
         for flight in [flight for flight in self._flights if flight.first < done.first]:
             flight.overtaken += 1
-            if flight.overtaken >= OVERTAKEN and flight.tries >= TRIES:
+            if flight.last <= done.first and flight.passed < flight.tries:  # lost, while the server is there
+                flight.passed, flight.in_vain, flight.wait_s = flight.tries, flight.in_vain + 1, FIRST_S
+                flight.due = min(flight.due, flight.last + FIRST_S)
+            if flight.overtaken >= OVERTAKEN and flight.in_vain >= TRIES:
                 self._flights.remove(flight)
                 self._condemn(flight.batch)
 

@@ -168,6 +168,28 @@ def test_a_receipt_counts_from_when_it_comes_not_from_the_turn_before(box: Outbo
     assert len(line.take()) == 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_sent_in_vain_while_the_server_was_away_arrives_once_it_is_back(box: Outbox, seed: int) -> None:
+    """The broker took it all: what was tried often then is no poison, however much overtakes it afterwards."""
+    line = Wire()
+    send = Sender("hillside", box, line.publish, Random(seed))
+    arrived: dict[int, float] = {}
+    made: dict[int, float] = {}
+    back = 1000.0
+    for now in (half / 2 for half in range(2 * 1400)):
+        if now % 5 == 0:
+            rows = box.commit([reading(round(now), f"m{n}") for n in range(4)])
+            made |= {row.seq: now for row in rows}
+            send.committed(rows)
+        send.turn(now)
+        came = line.take()
+        if now >= back and came:
+            arrived |= {seq: now for message in came for _, seq in message if seq not in arrived}
+            send.receipt(told(box, came), now + 0.1)
+    assert not box.dropped
+    assert {seq for seq, at in made.items() if at < 1390} <= {*arrived}
+
+
 def test_receipts_that_take_long_or_do_not_come_leave_history_the_least_room(box: Outbox) -> None:
     box.commit([reading(n, f"m{n}") for n in range(400)])
     send, line = made(box)
