@@ -123,7 +123,7 @@ def test_an_edge_whose_rows_are_in_memory_does_not_say_what_its_file_has_no_more
     for trouble, told in (("the disk refuses", 0), ("", 1)):
         edge._keeping.trouble = trouble
         edge._publisher.inbox.append((topics.replay(EDGE), json.dumps(order).encode()))
-        edge._obey()
+        edge._obey(0.0)
         assert len([row for row in edge._outbox.commit() if row.about.event == "gap"]) == told
     edge._outbox.close()
     edge._publisher.stop()
