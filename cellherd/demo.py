@@ -173,6 +173,7 @@ def play(stage: Stage, progress: Progress, hours: float, live: float) -> None:
     wait(stage, lambda: _making(stage, progress, making))
     sending = progress.add_task("sending it through broker and ingester", told="", total=1)
     reading = progress.add_task("live readings from the emulators", told="", total=live)
+    # not `and`: both look each time, since reading begins while the past is still on its way
     wait(stage, lambda: _sending(stage, progress, sending) & _reading(stage, progress, reading), live)
     with step(progress, "writing the last of them to the archive"):
         end(*(stage.children.pop(f"edge-{site}") for site in sites))

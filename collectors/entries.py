@@ -148,10 +148,8 @@ def gaps(lost: Iterable[tuple[Numbered, Mapping[str, object]]], reason: str, now
     """
     holes: dict[tuple[str, str, str, str, str], _Hole] = {}
     for given, said in lost:
-        row, body = given, dict(said) if given.about.event == "gap" else {}
-        if row.about.boot == now.boot:  # a record tells all of its times by one clock
-            row, body = moved(row, body, now.ts - now.bt, row.about.clk)
-        about = row.about
+        about, told = given.about, dict(said) if given.about.event == "gap" else {}
+        row, body = moved(given, told, clock_offset(about, now), about.clk)
         for epoch, found in _holes_of(row, body, reason):
             key = (epoch, about.stack, about.module, about.kind, found.reason)
             known = holes.setdefault(key, found)
@@ -190,6 +188,11 @@ def _widen(hole: _Hole, other: _Hole) -> None:
 def _told(hole: _Hole) -> dict[str, object]:
     times = {"from_ts": hole.from_ts, "to_ts": hole.to_ts}
     return times | {"from_seq": hole.from_seq or None, "to_seq": hole.to_seq or None, "slots": hole.slots}
+
+
+def clock_offset(about: About, now: Instant) -> int:
+    """Wall time at the start of a row's boot, ms UTC, for a record that is made now: its times go by one clock."""
+    return now.ts - now.bt if about.boot == now.boot else about.ts - about.bt
 
 
 def never_kept(lost: Iterable[Entry], now: Instant) -> Iterator[Entry]:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from cellherd.runs import Run, without
 from collectors.adoption import Opening, openings
-from collectors.entries import About, Entry, Instant, about_edge, gap
+from collectors.entries import About, Entry, Instant, about_edge, clock_offset, gap
 from collectors.spool import COLUMNS, Spool
 from collectors.witness import forget, gone
 
@@ -103,7 +103,7 @@ class _Teller:
             begin = bt - period * ((self._gone() - (before.gone if before else 0)) // len(self.periods))
         slots = round((bt - begin) / period)
         if slots > 0:
-            end_ts = about.ts - about.bt + bt
+            end_ts = clock_offset(about, self.now) + bt
             told = _Told(about, (end_ts - slots * period, end_ts), (hole.first, hole.last), slots)
             _add(self.told.setdefault((place, hole.opening.id, hole.reason), []), told)
             self.claimed = True

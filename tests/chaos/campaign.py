@@ -32,7 +32,7 @@ Broker = Literal["nats", "mosquitto"]
 IMAGE_MB, SERVER_MB = 128, 768
 TMPFS_MB = 128
 DRAIN_S = 1800
-"""What an edge gets for its backlog: 20 messages a second, of lives of seconds with a row or three of each module."""
+"""What an edge gets for its backlog: often thousands of messages, of lives of seconds with few rows of each module."""
 ASKED_S = 300.0
 """What the server gets to ask for numbers that nobody told of, and to be answered."""
 

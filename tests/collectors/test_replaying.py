@@ -79,6 +79,23 @@ def test_what_gave_way_after_its_receipt_is_one_gap_with_the_slots_of_its_module
     assert told(box, gaps) == [("spool_cap", 5, 9, epoch, 5)]
 
 
+def test_a_gap_for_what_is_gone_tells_its_times_by_the_clock_of_its_record(tmp_path: Path) -> None:
+    """The clock was set while the rows lay there: they stand an hour before the gap that is told of them."""
+    clock = HandClock()
+    box = outbox(tmp_path, clock=clock)
+    rows = committed(box, 20)
+    epoch = box.last()[0]
+    box.receipt(box.stream, epoch, 20)
+    cut(box, 5, 9)
+    clock.ts += 3_600_000
+    _, (gap,) = asked(box, 5, 9)
+    (body,) = bodies(box, [gap])
+    first = next(row.about.bt for row in rows if row.seq == 5)
+    assert body["from_ts"] - gap.about.ts == first - gap.about.bt
+    assert body["to_ts"] - body["from_ts"] == 5 * 1000
+    box.close()
+
+
 def test_a_gap_is_told_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     committed(box, 20)
